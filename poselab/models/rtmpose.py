@@ -21,12 +21,13 @@ class CSPNeXt(nn.Module):
         widen:float=1., # factor on the channels 64, 128, 256, 512, 1024
     ):
         super().__init__()
-        stem,*self.channels = [int(c*widen) for c in (64, 128, 256, 512, 1024)]
+        stem,*self.channels = [2*int(c*widen/2) for c in (64, 128, 256, 512, 1024)] # even, for the two halves
         self.stem = nn.Sequential(ConvBNAct(3, stem//2, 3, 2), ConvBNAct(stem//2, stem//2, 3), ConvBNAct(stem//2, stem, 3))
-        def stage(a, b, n, last): return nn.Sequential(ConvBNAct(a, b, 3, 2), *[SPPBottleneck(b)]*last,
-                                                       CSPLayer(b, max(round(n*deepen), 1), shortcut=not last))
-        ins = [stem, *self.channels]
-        self.stages = nn.ModuleList(stage(ins[i], ins[i + 1], n, i == 3) for i,n in enumerate((3, 6, 6, 3)))
+        def stage(in_ch, ch, blocks, last=False):
+            pool = [SPPBottleneck(ch)] if last else []
+            return nn.Sequential(ConvBNAct(in_ch, ch, 3, 2), *pool, CSPLayer(ch, max(round(blocks*deepen), 1), not last))
+        c2,c3,c4,c5 = self.channels
+        self.stages = nn.ModuleList([stage(stem, c2, 3), stage(c2, c3, 6), stage(c3, c4, 6), stage(c4, c5, 3, last=True)])
 
     def forward(self,
         x:Tensor, # input, (N, 3, H, W), normalised colours
@@ -100,7 +101,11 @@ class SimCCHead(nn.Module):
         self.cls_x,self.cls_y = [nn.Linear(hidden, n, bias=False) for n in bins]
         self.apply(_init_head)
 
-    def tokens(self, maps:Tensor) -> Tensor: return self.mixer(self.mlp(maps.flatten(2))) # (N, K, hidden)
+    def tokens(self,
+        maps:Tensor, # keypoint maps, (N, K, h, w)
+    ) -> Tensor: # (N, K, hidden)
+        "What the head knows of each keypoint"
+        return self.mixer(self.mlp(maps.flatten(2)))
 
     def forward(self,
         x:Tensor, # feature map, (N, in_ch, h, w)
@@ -115,6 +120,8 @@ def _init_head(m:nn.Module):
     if isinstance(m, nn.Conv2d): nn.init.zeros_(m.bias)
 
 # %% ../../nbs/18_rtmpose.ipynb #c006
+_CHOICES = dict(keypoint_conv=('7x7', '3x3x3'), gate=(None, 'skip', 'self'), token_mixer=(None, 'gau'))
+
 @dataclass(frozen=True)
 class RTMPoseConfig:
     "Everything that shapes an RTMPose"
@@ -126,12 +133,20 @@ class RTMPoseConfig:
     hidden:int = 256 # numbers per keypoint token
     gau_s:int = 128 # numbers per query and key of the gated attention unit
     keypoint_conv:str = '7x7' # or '3x3x3'
-    mid:object = 'matched' # channels between the three 3×3
-    gate:str = None # None, 'skip' (C5 gates C4) or 'self' (C5 gates itself)
-    token_mixer:str = 'gau' # 'gau' or None
+    mid:str|int = 'matched' # channels between the three 3×3; 'matched' is `matched_width`
+    gate:str|None = None # None, 'skip' (C5 gates C4) or 'self' (C5 gates itself)
+    token_mixer:str|None = 'gau' # 'gau' or None
+
+    def __post_init__(self):
+        object.__setattr__(self, 'input_size', tuple(self.input_size))
+        if any(s % 32 or s <= 0 for s in self.input_size):
+            raise ValueError(f'RTMPoseConfig: input_size {self.input_size} is not a multiple of 32 px; round it up.')
+        for field,choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise ValueError(f'RTMPoseConfig: {field}={getattr(self, field)!r}; take one of {choices}.')
 
     @property
-    def bins(self): return tuple(round(s*self.split) for s in self.input_size) # (Wx, Wy)
+    def bins(self) -> tuple: return tuple(round(s*self.split) for s in self.input_size) # (Wx, Wy)
 
 TINY,SMALL = RTMPoseConfig(.167, .375),RTMPoseConfig(.33, .5)
 MEDIUM,LARGE = RTMPoseConfig(.67, .75),RTMPoseConfig(1., 1.)
@@ -151,8 +166,6 @@ class RTMPose(nn.Module):
         cfg:RTMPoseConfig, # TINY, SMALL, MEDIUM, LARGE, LAB or your own
     ):
         super().__init__()
-        if any(s % 32 for s in cfg.input_size):
-            raise ValueError(f'RTMPose: input_size {cfg.input_size} is not a multiple of 32 px; round it up.')
         self.cfg = cfg
         self.backbone = CSPNeXt(cfg.deepen, cfg.widen)
         self.neck = {None:NoGate, 'skip':SkipGate, 'self':SelfGate}[cfg.gate](self.backbone.channels)
@@ -160,7 +173,7 @@ class RTMPose(nn.Module):
         self.head = SimCCHead(self.neck.out_ch, cfg.num_keypoints, grid, cfg.bins, cfg.hidden, cfg.keypoint_conv,
                               cfg.mid, cfg.gau_s if cfg.token_mixer == 'gau' else 0)
 
-    def features(self, x:Tensor) -> Tensor: return self.neck(self.backbone(x)) # (N, C, h, w)
+    def features(self, x:Tensor) -> Tensor: return self.neck(self.backbone(x)) # what the head gets, (N, C, h, w)
 
     def keypoint_maps(self,
         x:Tensor, # input, (N, 3, H, W), normalised colours
