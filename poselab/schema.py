@@ -152,20 +152,19 @@ class DataCard:
     schema:PoseSchema # keypoints, limbs, sigmas
 
     @property
-    def splits(self) -> dict: # split name -> {num_examples, files and counts as far as known}
-        "Everything the card says about each split"
+    def splits(self) -> dict: # split name -> what the card says of it: num_examples, files, counts
+        "The splits that are published or that we hold"
         pose = self.head['pose']
         parts = {s['name']: {'num_examples': s['num_examples']} for s in self.head['dataset_info']['splits']}
-        for where in (pose['files'], pose['counts']):
-            for name,more in where.items(): parts.setdefault(name, {}).update(more)
-        return parts
+        for name,files in pose['files'].items(): parts.setdefault(name, {}).update(files)
+        return {name: part | pose['counts'].get(name, {}) for name,part in parts.items()}
 
     def check(self,
         split:str, # a split of the card
         counted:dict, # what was counted in the files, by the card's words
     ) -> list: # one sentence per difference; empty if card and files agree
         "Compare the card's numbers with a count"
-        said = self.splits[split]
+        said = self.head['pose']['counts'][split]
         return [f'{self.name}, {split}: the card says {said.get(k)} {k}, counted {n}.' for k,n in counted.items() if said.get(k) != n]
 
 # %% ../nbs/01_schema.ipynb #c009
