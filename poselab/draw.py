@@ -39,7 +39,7 @@ def _people(keypoints, visible, schema):
     if xy.shape[-2:] != (k, 2): raise ValueError(f'{schema.name} has {k} keypoints, so a pose is ({k}, 2); this one is {xy.shape}.')
     xy = xy.reshape(-1, k, 2)
     v = np.full(xy.shape[:2], 2) if visible is None else np.asarray(visible).reshape(xy.shape[:2])
-    seen = np.isfinite(xy).all(-1) & (np.abs(np.nan_to_num(xy)) < 1e5) # farther than 100,000 px is no place in a picture
+    seen = (np.abs(np.nan_to_num(xy, nan=np.inf)) < 1e5).all(-1) # farther than 100,000 px is no place in a picture
     return xy, np.where(seen, v, 0)
 
 def _per(colors, default, n):

@@ -152,12 +152,12 @@ class DataCard:
     schema:PoseSchema # keypoints, limbs, sigmas
 
     @property
-    def splits(self) -> dict: # split name -> what the card says of it: num_examples, files, counts
-        "The splits that are published or that we hold"
+    def splits(self) -> dict: # split name -> {'num_examples', 'files', 'counts'}; what is not known is None or empty
+        "The splits that were published or that we hold"
         pose = self.head['pose']
-        parts = {s['name']: {'num_examples': s['num_examples']} for s in self.head['dataset_info']['splits']}
-        for name,files in pose['files'].items(): parts.setdefault(name, {}).update(files)
-        return {name: part | pose['counts'].get(name, {}) for name,part in parts.items()}
+        sizes = {s['name']: s['num_examples'] for s in self.head['dataset_info']['splits']}
+        return {name: dict(num_examples=sizes.get(name), files=pose['files'].get(name, {}), counts=pose['counts'].get(name, {}))
+                for name in {**sizes, **pose['files']}}
 
     def check(self,
         split:str, # a split of the card
