@@ -148,11 +148,12 @@ class SimCC:
     ) -> tuple: # (keypoints in the input (N, K, 2), px; confidence (N, K))
         "Highest bin per axis; the confidence is the lower of the two peaks"
         outs = [o.float() for o in (logits_x, logits_y)]
-        at = [highest(o) for o in outs]
+        at = bins = [highest(o) for o in outs]
         if self.dark or self.confidence == 'probability': p = [(self.beta * o).softmax(-1) for o in outs]
-        if self.dark: at = [refine_dark(s, a, blur_kernel(sqrt(n/16))) for s,a,n in zip(p, at, self.bins)]
-        sure = torch.minimum(*(o.amax(-1) for o in (p if self.confidence == 'probability' else outs)))
-        return torch.stack(at, -1) / self.split, sure
+        if self.dark: at = [refine_dark(s, b, blur_kernel(sqrt(n/16))) for s,b,n in zip(p, bins, self.bins)]
+        if self.confidence == 'probability': outs = p
+        peaks = [o.gather(-1, b[...,None])[...,0] for o,b in zip(outs, bins)]
+        return torch.stack(at, -1) / self.split, torch.minimum(*peaks)
 
     def loss(self,
         outputs:tuple, # (logits_x (N, K, Wx), logits_y (N, K, Wy)), any precision
@@ -161,10 +162,12 @@ class SimCC:
     ) -> Tensor: # scalar float32
         "KL divergence, mean over bins and keypoints, sum over instances (paper 000, Eq. 7 repaired)"
         total = 0.
-        for o,y in zip(outputs, targets):
-            diff = -(self.beta * o.float()).log_softmax(-1)
-            if self.kl: diff = diff + y.clamp_min(1e-30).log()
-            total = total + ((y * diff).mean(-1) * weight).sum()
+        with torch.autocast(weight.device.type, enabled=False):
+            for o,y in zip(outputs, targets):
+                logp = (self.beta * o.float()).log_softmax(-1)
+                cost = -torch.linalg.vecdot(y, logp)
+                if self.kl: cost = cost + torch.linalg.vecdot(y, y.clamp_min(1e-30).log())
+                total = total + (cost/y.shape[-1] * weight).sum()
         return total / weight.shape[-1]
 
     def flip(self,
