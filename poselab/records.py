@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['AREA_OF_BOX', 'COLUMNS', 'IMAGE_ENDINGS', 'CODECS', 'labelled_box', 'Instances', 'ImageInfo', 'read_image',
            'inside_name', 'ImageSource', 'MemorySource', 'PoseData', 'whole_file', 'write_whole', 'read_json',
-           'data_root', 'Clip', 'open_clip', 'write_video']
+           'data_root', 'FrameSource', 'Clip', 'open_clip', 'write_video']
 
 # %% ../nbs/02a_records.ipynb #c002
 import contextlib, gzip, json, os, secrets, zipfile, zlib
@@ -214,7 +214,7 @@ class ImageSource:
         "Names of all pictures, in order, hidden files left out"
         if self.is_zip: found = list(self._archive()[1])
         else: found = [p.relative_to(self.root).as_posix() for p in self.root.rglob('*') if p.is_file()]
-        ok = lambda n: n.lower().endswith(IMAGE_ENDINGS) and not any(s[0] in '._' for s in n.split('/'))
+        def ok(n): return n.lower().endswith(IMAGE_ENDINGS) and not any(s[0] in '._' for s in n.split('/'))
         return sorted(filter(ok, found))
 
     def __repr__(self): return f'ImageSource({str(self.root)!r})'
@@ -244,6 +244,7 @@ class PoseData:
     images:list # of ImageInfo
     instances:Instances
     source:object = None # has read(file) -> RGB; None where only annotations are held
+    extra:dict = field(default_factory=dict) # what else the file said about all of it, licences for one
 
     def __post_init__(self):
         self._place = {im.id: i for i,im in enumerate(self.images)}
@@ -354,6 +355,20 @@ def data_root() -> Path|None: # None where there is no such folder
     return root if root.is_dir() else None
 
 # %% ../nbs/02a_records.ipynb #c015
+class FrameSource:
+    "Frames of a clip as pictures called 000000, 000001, ...; quick when asked for in order"
+    def __init__(self, clip): self.clip,self.next,self.frames = clip,0,None
+    def __getstate__(self): return {'clip': self.clip, 'next': 0, 'frames': None}
+    def read(self, file:str, exif:bool=True) -> np.ndarray:
+        "RGB, (H, W, 3) uint8"
+        i = int(file)
+        if self.frames is None or i < self.next: self.frames,self.next = self.clip.frames(),0
+        for img in self.frames:
+            self.next += 1
+            if self.next > i: return img
+        raise FileNotFoundError(f'{self.clip.name} has {self.next} frames; there is no frame {i}.')
+
+# %% ../nbs/02a_records.ipynb #c016
 @dataclass
 class Clip:
     "Frames in order, read one at a time"
@@ -362,6 +377,8 @@ class Clip:
     size:tuple # (width, height) of the first frame, px
     count:int|None # frames; None unknown
     read:Callable # () -> iterator of RGB frames
+    names:list = None # file of each frame, if it is a folder or zip
+    source:ImageSource = None # where those files are
 
     def frames(self) -> Iterator[np.ndarray]: # (H, W, 3) uint8 RGB
         "All frames from the start, each time it is called"
@@ -371,7 +388,17 @@ class Clip:
         return self.count
     def __bool__(self): return True
 
-# %% ../nbs/02a_records.ipynb #c016
+    def to_data(self,
+        schema:PoseSchema, # what the keypoints to come will be called
+    ) -> PoseData:
+        "The frames as pictures of a data set, without people yet"
+        none = Instances.empty(schema.num_keypoints)
+        if self.source: return PoseData(self.name, schema, [ImageInfo(i, n, 0, 0) for i,n in enumerate(self.names, 1)], none, self.source)
+        count = self.count or sum(1 for _ in self.frames())
+        infos = [ImageInfo(i + 1, f'{i:06d}', *self.size, video=self.name, frame=i) for i in range(count)]
+        return PoseData(self.name, schema, infos, none, FrameSource(self))
+
+# %% ../nbs/02a_records.ipynb #c017
 def _capture(path):
     os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '8') # its own complaints come without a file name
     cap = cv2.VideoCapture(str(path))
@@ -401,7 +428,7 @@ def _open_video(path, strict, fps):
     rate = fps or (rate if 0 < rate < 1000 else 25.)
     return Clip(Path(path).name, rate, img.shape[1::-1], count, lambda: _video_frames(path, count, strict))
 
-# %% ../nbs/02a_records.ipynb #c017
+# %% ../nbs/02a_records.ipynb #c018
 def open_clip(
     path, # video, folder of images, zip of images, or one image
     fps:float=None, # frames per second; the video's own, or 25 for images
@@ -418,9 +445,9 @@ def open_clip(
     names = [path.name] if one else source.names()
     if not names: raise ValueError(f'{path} holds no images ({", ".join(IMAGE_ENDINGS)}).')
     h,w = source.read(names[0]).shape[:2]
-    return Clip(path.name, fps or 25., (w, h), len(names), lambda: map(source.read, names))
+    return Clip(path.name, fps or 25., (w, h), len(names), lambda: map(source.read, names), names, source)
 
-# %% ../nbs/02a_records.ipynb #c018
+# %% ../nbs/02a_records.ipynb #c019
 CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.webm': 'vp09', '.mov': 'mp4v'}
 
 def write_video(
