@@ -13,14 +13,14 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-# %% ../../nbs/11a_counts.ipynb #c003
+# %% ../../nbs/11a_counts.ipynb #c006
 def count_params(
     model:nn.Module, # any model
 ) -> int: # learnable numbers; batch norm's scale and shift included, its running statistics not
     "Weights that training can change"
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
-# %% ../../nbs/11a_counts.ipynb #c004
+# %% ../../nbs/11a_counts.ipynb #c011
 @contextmanager
 def _looking(model):
     "Evaluation mode, no gradients, attention by plain matrix products; afterwards everything as it was"
@@ -32,38 +32,46 @@ def _looking(model):
         torch.backends.mha.set_fastpath_enabled(fast)
         for m,mode in modes.items(): m.training = mode
 
-# %% ../../nbs/11a_counts.ipynb #c005
+# %% ../../nbs/11a_counts.ipynb #c013
 _KINDS = dict(convolution='conv', _convolution='conv', mm='linear', addmm='linear', bmm='matmul', baddbmm='matmul')
 
+def _hook_norms(model, out):
+    "Let every batch norm report to `out`; the handles to take the hooks off again"
+    def hook(name):
+        parts = name.split('.') if name else []
+        around = ['.'.join(parts[:i]) for i in range(len(parts) + 1)]
+        def report(_, __, y):
+            for part in around: out[part]['norm'] += 2*y.numel()
+        return report
+    return [m.register_forward_hook(hook(name)) for name,m in model.named_modules()
+            if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+# %% ../../nbs/11a_counts.ipynb #c014
 def tally(
     model:nn.Module, # any model
     *inputs, # what its forward takes
 ) -> dict: # module name ('' is the whole model) -> {'conv', 'linear', 'matmul', 'norm'} -> operations
     "One forward pass, each operation put down to its kind and to every module around it"
-    out,hooks,top = defaultdict(lambda: defaultdict(int)),[],type(model).__name__
-    def norm(name): # two operations per number that leaves a batch norm
-        parts = name.split('.') if name else []
-        def hook(_, __, y):
-            for i in range(len(parts) + 1): out['.'.join(parts[:i])]['norm'] += 2*y.numel()
-        return hook
-    for name,m in model.named_modules():
-        if isinstance(m, nn.modules.batchnorm._BatchNorm): hooks.append(m.register_forward_hook(norm(name)))
+    out = defaultdict(lambda: defaultdict(int))
+    hooks = _hook_norms(model, out)
     try:
         with _looking(model), FlopCounterMode(display=False) as counter: model(*inputs)
     finally:
         for h in hooks: h.remove()
+    top = len(type(model).__name__) + 1
     for name,ops in counter.get_flop_counts().items():
         if name == 'Global': continue
-        for op,flops in ops.items(): out[name[len(top) + 1:]][_KINDS[op.__name__]] += flops//2
+        for op,flops in ops.items(): out[name[top:]][_KINDS[op.__name__]] += flops//2
     return {k:dict(v) for k,v in out.items() if not isinstance(model.get_submodule(k), nn.ModuleList)}
 
-# %% ../../nbs/11a_counts.ipynb #c006
+# %% ../../nbs/11a_counts.ipynb #c018
 RULES = dict( # rule -> kinds that count, and what the sum is divided by
     macs=(('conv', 'linear', 'matmul'), 1e9), # our default
     mm=(('conv', 'linear', 'matmul', 'norm'), 1e9), # RTMPose's published numbers
     gib=(('conv', 'linear'), 2**30), # HRNet's and RHPNet's
-    tok=(('linear', 'matmul'), 1e9)) # ViTPose's
+    tok=(('linear', 'matmul'), 1e9)) # ViTPose's: no patch embedding, no decoder
 
+# %% ../../nbs/11a_counts.ipynb #c019
 def count_macs(
     model:nn.Module, # any model
     *inputs, # what its forward takes; the count is for this batch
