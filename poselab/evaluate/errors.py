@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['KEYPOINT_ERRORS', 'ERROR_COLORS', 'Thresholds', 'Diagnosis', 'match', 'name_errors', 'diagnose', 'worst_error',
-           'error_counts', 'error_table', 'status_table']
+           'error_counts', 'error_table', 'status_table', 'worst_cases', 'case_title', 'case_matrix', 'pose_box',
+           'paint_case', 'draw_errors', 'plant_faults']
 
 # %% ../../nbs/25_errors.ipynb #c002
 from dataclasses import dataclass, field
-import numpy as np
+import cv2, numpy as np
+from ..data.geometry import apply, box_to_center_size, input_matrix, warp
+from ..draw import paint_pose, to_rgb
 from .metrics import keypoint_similarity, oks_rows, same_image, best_first, _check, _check_scores
 
 # %% ../../nbs/25_errors.ipynb #c003
 KEYPOINT_ERRORS = ('good', 'jitter', 'inversion', 'swap', 'miss') # from harmless to hopeless
-ERROR_COLORS = dict(good='#009E73', jitter='#F0E442', inversion='#CC79A7', swap='#56B4E9', miss='#D55E00')
+ERROR_COLORS = dict(good='#009E73', jitter='#F0E442', inversion='#CC79A7', swap='#56B4E9', miss='#FF1744')
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -182,3 +185,108 @@ def status_table(
     "What became of the predictions, and of the people"
     count = lambda a: dict(zip(*(x.tolist() for x in np.unique(a, return_counts=True))))
     return dict(predictions=count(d.status), people=count(d.gt_status))
+
+# %% ../../nbs/25_errors.ipynb #c011
+def worst_cases(
+    d:Diagnosis,
+    n:int=12, # how many
+    error:str=None, # only predictions with a keypoint of that name
+) -> np.ndarray: # rows of pred, most wrong keypoints first, then lowest OKS; at most n
+    "Matched predictions most worth looking at"
+    wrong = np.isin(d.error, KEYPOINT_ERRORS[1:] if error is None else [error]).sum(1)
+    rows = np.flatnonzero((d.status == 'matched') & (wrong > 0))
+    return rows[np.lexsort((d.oks[rows], -wrong[rows]))][:n]
+
+def case_title(
+    d:Diagnosis,
+    q:int, # row of pred
+) -> str:
+    "OKS of a prediction and how many keypoints met which error"
+    n = [(e, int((d.error[q] == e).sum())) for e in KEYPOINT_ERRORS[:0:-1]]
+    return f'OKS {d.oks[q]:.2f}  ' + ', '.join(f'{c} {e}' for e,c in n if c)
+
+# %% ../../nbs/25_errors.ipynb #c012
+def case_matrix(
+    d:Diagnosis,
+    q:int, # row of pred
+    size:int=320, # side of the square, px
+) -> np.ndarray: # (2, 3), image px to tile px
+    "A square around the person, 35 % wider than the box on every side"
+    p = d.det_gt[q]
+    box = d.truth.instances.bbox[p] if p >= 0 and d.truth.instances.bbox[p,2:].max() > 0 else pose_box(d.pred.keypoints[q])
+    center,side = box_to_center_size(box, aspect=1., padding=1.7)
+    return input_matrix(center, side, (size, size))
+
+def pose_box(
+    xy:np.ndarray, # (K, 2), px
+) -> np.ndarray: # x, y, w, h, px; at least 8 px wide
+    "Box around the keypoints that are numbers"
+    lo,hi = np.fmin.reduce(xy), np.fmax.reduce(xy)
+    return np.r_[lo, np.maximum(hi - lo, 8)]
+
+def paint_case(
+    img:np.ndarray, # the whole image, (H, W, 3) RGB
+    d:Diagnosis,
+    q:int, # row of pred
+    size:int=320, # side of the tile, px
+) -> np.ndarray: # (size, size, 3)
+    "A tile: the predicted pose, each wrong keypoint ringed in its error's colour and tied to where it belongs"
+    M,s = case_matrix(d, q, size),d.truth.schema
+    xy,true = apply(M, d.pred.keypoints[q]), apply(M, d.truth.instances.keypoints[d.det_gt[q]])
+    tile = paint_pose(warp(img, M, (size, size)), xy, np.isfinite(xy).all(-1)*2, s, thickness=max(1, size//160))
+    for k in np.flatnonzero(np.isin(d.error[q], KEYPOINT_ERRORS[1:]) & np.isfinite(xy).all(-1)):
+        a,b = (tuple(np.clip(z[k], -4*size, 4*size).round().astype(int).tolist()) for z in (xy, true))
+        c = to_rgb(ERROR_COLORS[d.error[q,k]])
+        cv2.line(tile, a, b, (255, 255, 255), 3, cv2.LINE_AA); cv2.line(tile, a, b, c, 2, cv2.LINE_AA)
+        cv2.circle(tile, a, size//40, (255, 255, 255), 4, cv2.LINE_AA); cv2.circle(tile, a, size//40, c, 2, cv2.LINE_AA)
+    return tile
+
+# %% ../../nbs/25_errors.ipynb #c013
+def draw_errors(
+    d:Diagnosis,
+    ax=None, # matplotlib axes
+): # the axes
+    "Stacked bars: one row per keypoint, one colour per error, in per cent of its labels"
+    import matplotlib.pyplot as plt
+    ax = ax or plt.subplots(figsize=(6, 3.6), layout='constrained')[1]
+    n = error_counts(d)
+    share = 100*n/np.maximum(n.sum(1, keepdims=True), 1)
+    left = np.zeros(len(n))
+    for i,e in enumerate(KEYPOINT_ERRORS):
+        ax.barh(d.truth.schema.names, share[:,i], left=left, color=ERROR_COLORS[e], label=e, height=.8)
+        left += share[:,i]
+    ax.invert_yaxis(); ax.set(xlim=(0, 100), xlabel='% of the labelled keypoints of matched people')
+    ax.legend(ncols=5, loc='lower center', bbox_to_anchor=(.4, 1), frameon=False, fontsize=8)
+    ax.spines[['top', 'right']].set_visible(False); ax.tick_params(labelsize=8)
+    return ax
+
+# %% ../../nbs/25_errors.ipynb #c014
+def _plant(rng, g, schema, p, kind): # p: row of truth; kind: (K,) names
+    "Move the keypoints of one person as their names say; a name that cannot be acted out becomes good"
+    k2 = (2*np.asarray(schema.oks_sigmas))**2
+    reach = lambda ks: np.sqrt(-2*g.area[p]*k2*np.log(ks)) # px at which the similarity is ks
+    angle = rng.uniform(0, 2*np.pi, len(kind))
+    r = np.select([kind == 'jitter', kind == 'miss'], [reach(rng.uniform(.58, .78, len(kind))), 4*reach(.5)], reach(rng.uniform(.9, .999, len(kind))))
+    xy = g.keypoints[p] + r[:,None]*np.stack([np.cos(angle), np.sin(angle)], -1)
+    flip,others = np.asarray(schema.flip), np.flatnonzero((g.image_id == g.image_id[p]) & (np.arange(len(g)) != p))
+    for k in np.flatnonzero(np.isin(kind, ('inversion', 'swap'))):
+        who = p if kind[k] == 'inversion' else rng.choice(others) if len(others) else -1
+        to = flip[k] if kind[k] == 'inversion' else k
+        far = who >= 0 and np.linalg.norm(g.keypoints[who,to] - g.keypoints[p,k]) > 1.5*reach(.5)[k]
+        if far and g.visible[who,to] > 0: xy[k] = g.keypoints[who,to] + (xy[k] - g.keypoints[p,k])
+        else: kind[k] = 'good'
+    return xy
+
+def plant_faults(
+    truth, # PoseData
+    seed:int=0,
+    rate:float=.25, # share of keypoints that get a fault
+    kinds:tuple=KEYPOINT_ERRORS[1:], # which faults
+) -> tuple: # Instances, one prediction per person, and the planted names (P, K), '' where unlabelled
+    "Predictions with faults on purpose, to see whether they are found again"
+    rng,g = np.random.default_rng(seed),truth.instances
+    kind = np.where(rng.random(g.visible.shape) < rate, rng.choice(kinds, g.visible.shape), 'good').astype('U10')
+    kind[g.visible == 0] = 'good'
+    xy = np.stack([_plant(rng, g, truth.schema, p, kind[p]) for p in range(len(g))]) if len(g) else g.keypoints
+    score = rng.uniform(.5, 1, len(g))
+    return type(g).make(xy, image_id=g.image_id, score=score, bbox=g.bbox), np.where(g.visible > 0, kind, '')

@@ -200,12 +200,13 @@ def _answers(truth, pred):
 
 # %% ../../nbs/24_metrics.ipynb #c013
 def pck_torso(
-    truth, # PoseData with left_shoulder and right_hip
+    truth, # PoseData whose schema has a torso: left_shoulder and right_hip
     pred, # Instances
     thr:float=.2, # largest accepted distance, in torsos
 ) -> dict: # as pck; mean is over keypoints
     "PCK in units of the torso, left shoulder to right hip; people who lack either are left out"
-    g,ends = truth.instances, [truth.schema.index(n) for n in ('left_shoulder', 'right_hip')]
+    g,ends = truth.instances, list(truth.schema.torso)
+    if not ends: raise ValueError(f"{truth.schema.name} names no torso: PCK needs two keypoints to measure by, see pose.torso in its card")
     torso = np.linalg.norm(np.diff(g.keypoints[:,ends], axis=1)[:,0], axis=-1)
     torso = np.where((g.visible[:,ends] > 0).all(1) & ~g.iscrowd, torso, np.nan)
     return pck(_answers(truth, pred), g.keypoints, g.visible, thr, torso)
@@ -238,7 +239,7 @@ def evaluate(
     out = dict(images=len(truth), people=int(labelled.sum()), predictions=len(pred))
     if np.isfinite(pred.score).all() and (g.area[labelled] > 0).all():
         out.update({k: v for k,v in coco_ap(truth, pred).items() if v >= 0})
-    if {'left_shoulder', 'right_hip'} <= set(names): out.update(_flat('PCK@0.2', pck_torso(truth, pred), names))
+    if truth.schema.torso: out.update(_flat('PCK@0.2', pck_torso(truth, pred), names))
     if np.isfinite(g.head).any():
         for thr in (.5, .1): out.update(_flat(f'PCKh@{thr}', pckh(truth, pred, thr), names))
     return out
