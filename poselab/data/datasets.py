@@ -49,8 +49,8 @@ def file_schema(
     if not names: raise ValueError(f'{file}: categories[0].keypoints names no keypoints; give schema=.')
     short = find_card(names[:k]) if 0 < k < len(names) else None # Human-Art lists 21 names and writes 17 keypoints
     if card := short or find_card(names): return card
-    try: return guess_schema(Path(file).stem.split('.')[0], names, _limbs(category.get('skeleton'), len(names)))
-    except ValueError as e: raise ValueError(f'{file}: categories[0]: {e}') from None
+    try: return guess_schema(_stem(file), names, _limbs(category.get('skeleton'), len(names)))
+    except (ValueError, TypeError) as e: raise ValueError(f'{file}: categories[0]: {e}') from None
 
 # %% ../../nbs/05_datasets.ipynb #c005
 class _Faults:
@@ -80,20 +80,21 @@ def _records(file, doc, key):
 
 def _whole(x, default=None):
     "x as int if it is a whole number, else the default"
+    if type(x) is int and abs(x) < 2**63: return x
     if isinstance(x, str): x = int(x) if x.strip().lstrip('-').isdigit() else None
     if isinstance(x, float) and x.is_integer(): x = int(x)
-    return x if isinstance(x, int) and not isinstance(x, bool) and abs(x) < 2**63 else default
+    return x if type(x) is int and abs(x) < 2**63 else default
 
 def _table(rows, n):
     "Rows as (P, n) floats, and which of them are n numbers"
     try:
         fast = np.array(rows, float)
         if fast.size == len(rows)*n: return fast.reshape(-1, n), np.ones(len(rows), bool)
-    except (ValueError, TypeError): pass
+    except (ValueError, TypeError, OverflowError): pass
     out,ok = np.zeros((len(rows), n)),np.zeros(len(rows), bool)
     for i,r in enumerate(rows):
         try: out[i],ok[i] = np.array(r, float).reshape(n),True
-        except (ValueError, TypeError): pass
+        except (ValueError, TypeError, OverflowError): pass
     return out,ok
 
 # %% ../../nbs/05_datasets.ipynb #c007
@@ -121,6 +122,8 @@ def _read_images(file, records, faults):
     check.mark([i is None for i in ids], 'has no whole number as id.')
     seen = set()
     check.mark([i in seen or seen.add(i) for i in ids], 'has an id that occurred before.')
+    size = [(_whole(im.get('width', 0), -1), _whole(im.get('height', 0), -1)) for im in records]
+    check.mark([min(s) < 0 for s in size], lambda i: f'has a size of {records[i].get("width")} x {records[i].get("height")}.')
     keep = check.settle(faults)
     return [_image(im, i) for im,i,k in zip(records, ids, keep) if k]
 
@@ -185,13 +188,19 @@ def head_size(
     box = np.asarray(box, float)
     return 0.6*np.hypot(box[..., 2] - box[..., 0], box[..., 3] - box[..., 1])
 
-def _head(a):
-    "Head size of one annotation: our own field, corners (`head_box`), or x, y, width, height (`bbox_head`)"
-    if 'head_size' in a: return float(a['head_size'])
-    b = a.get('head_box') or a.get('bbox_head')
-    if not isinstance(b, list) or len(b) != 4 or None in b: return np.nan
-    size = float(head_size(b if a.get('head_box') else [0, 0, b[2], b[3]]))
-    return size if size > 0 else np.nan
+def _numbers(check, anns, key, n=1):
+    "Column (P, n) of a field that may be missing (nan)"
+    given = [a.get(key) for a in anns]
+    out,ok = _table([[np.nan]*n if g is None else g for g in given], n)
+    check.mark(~ok, f'has a {key} that is not {n} number{"s"*(n > 1)}.')
+    return out
+
+def _heads(check, anns):
+    "Head sizes (P,): our own field, corners (`head_box`), or x, y, width, height (`bbox_head`)"
+    own,box,xywh = (_numbers(check, anns, *f) for f in (('head_size',), ('head_box', 4), ('bbox_head', 4)))
+    size = np.where(np.isnan(box[:, 0]), head_size(np.concatenate([0*xywh[:, 2:], xywh[:, 2:]], 1)), head_size(box))
+    size = np.where(np.isnan(own[:, 0]), size, own[:, 0])
+    return np.where(size > 0, size, np.nan)
 
 # %% ../../nbs/05_datasets.ipynb #c011
 def _notes(names, outside, derived):
@@ -215,11 +224,10 @@ def _read_people(file, anns, images, schema, faults):
     extra = [{k: x for k,x in a.items() if k not in USED} | ({'poselab': notes[i]} if i in notes else {}) for i,a in enumerate(anns)]
     labelled = (v > 0).sum(1).tolist()
     for e,n in zip(extra, labelled): e.pop('num_keypoints', 0) if e.get('num_keypoints') == n else 0
-    nan = [np.nan]*schema.num_keypoints
     people = Instances.make(xy, v, extra, bbox=box, area=area, id=ids, image_id=image_id,
         iscrowd=[bool(a.get('iscrowd')) for a in anns], track_id=[_whole(a.get('track_id'), -1) for a in anns],
-        score=[np.nan if a.get('score') is None else a['score'] for a in anns], head=[_head(a) for a in anns],
-        confidence=[a.get('confidence') or nan for a in anns] if any('confidence' in a for a in anns) else None)
+        score=_numbers(check, anns, 'score')[:, 0], confidence=_numbers(check, anns, 'confidence', schema.num_keypoints),
+        head=_heads(check, anns))
     return people[check.settle(faults)]
 
 # %% ../../nbs/05_datasets.ipynb #c012
@@ -228,26 +236,31 @@ def _nearby(folder):
     inner = sorted(p for p in folder.iterdir() if p.is_dir() or p.suffix == '.zip') if folder.is_dir() else []
     return [folder, *inner, folder.parent]
 
+def _missing(source, files):
+    "Errors for those files that the source does not hold"
+    errors = []
+    for f in files:
+        try: source.read_bytes(f)
+        except (ValueError, OSError) as e: errors.append(e)
+    return errors
+
 def find_images(
     path, # annotation file
     images:list, # ImageInfo of the pictures it names
     where=None, # folder, zip or source; None looks near the file, False wants none
 ):  # an image source, or None
-    "Open the folder or zip that holds the pictures"
+    "Open the folder or zip that holds the pictures, and try a few of them"
     if where is False or hasattr(where, 'read'): return where or None
-    some = [im.file for im in images[:5] + images[-5:]]
-    def has(source):
-        try: return bool(source.read_bytes(next(f for f in some)))
-        except (ValueError, OSError): return False
+    some = list(dict.fromkeys(im.file for im in images[:5] + images[-5:]))
     if where is not None:
-        source = ImageSource(where)
-        if some and not any(has(source) for some in [[f] for f in some]):
-            raise FileNotFoundError(f'{where} holds none of the images that {path} names, such as {some[0]}.')
+        missing = _missing(source := ImageSource(where), some)
+        if some and len(missing) == len(some):
+            raise FileNotFoundError(f'{where} holds none of the images that {path} names: {missing[0]}')
         return source
     for place in _nearby(Path(path).resolve().parent) if some else []:
         try: source = ImageSource(place)
         except (ValueError, OSError): continue
-        if has(source): return source
+        if not _missing(source, some): return source
 
 # %% ../../nbs/05_datasets.ipynb #c013
 def _pose_category(file, doc):
@@ -262,14 +275,18 @@ def _labelled_is_visible(people):
     "PoseTrack18 writes v = 1 for every labelled keypoint: it does not mean occluded, so we do not say so"
     return people if (people.visible == 2).any() else people.replace(visible=2*people.visible)
 
+def _common_k(anns):
+    "Keypoints per annotation if all agree, else 0"
+    sizes = {len(a['keypoints']): a['keypoints'] for a in anns if isinstance(a.get('keypoints'), list) and a['keypoints']}
+    return np.size(sizes.popitem()[1])//3 if len(sizes) == 1 else 0
+
 def _coco(path, doc, images, schema, faults):
     "A COCO document as PoseData"
     anns,category = _records(path, doc, 'annotations'),_pose_category(path, doc)
     others = {c.get('id') for c in doc.get('categories') or []} - {category.get('id')} if category else set()
     anns = [a for a in anns if a.get('category_id') not in others]
     infos = _read_images(path, _records(path, doc, 'images'), faults)
-    k = {len(a['keypoints'])//3 for a in anns if isinstance(a.get('keypoints'), list) and a['keypoints']}
-    schema = schema or file_schema(path, category, k.pop() if len(k) == 1 else 0)
+    schema = schema or file_schema(path, category, _common_k(anns))
     if isinstance(schema, str): schema = load_schema(schema)
     extra = {n: v for n,v in doc.items() if n not in ('images', 'annotations', 'categories')} | ({'category': category} if category else {})
     people = _read_people(path, anns, infos, schema, faults)
@@ -301,7 +318,8 @@ def _dump(path, doc):
 
 # %% ../../nbs/05_datasets.ipynb #c015
 def _image_record(im):
-    out = dict(id=im.id, file_name=im.file, width=im.width, height=im.height)
+    out = dict(id=im.id, file_name=im.file)
+    if im.width: out |= dict(width=im.width, height=im.height)
     if im.split: out['split'] = im.split
     if im.video: out['vid_id'] = im.video
     if im.frame >= 0: out['frame_id'] = im.frame
@@ -314,7 +332,7 @@ def _person_record(p, i, keypoints, category_id):
     out = dict(id=int(p.id[i]), image_id=int(p.image_id[i]), category_id=category_id, keypoints=keypoints,
                num_keypoints=int((p.visible[i] > 0).sum()), iscrowd=int(p.iscrowd[i]))
     if 'bbox' not in derived: out['bbox'] = [_short(x) for x in p.bbox[i].tolist()]
-    if 'area' not in derived: out['area'] = round(float(p.area[i]), 4)
+    if 'area' not in derived: out['area'] = float(p.area[i])
     if p.track_id[i] >= 0: out['track_id'] = int(p.track_id[i])
     if np.isfinite(p.score[i]): out['score'] = float(p.score[i])
     if np.isfinite(p.confidence[i]).all(): out['confidence'] = p.confidence[i].round(6).tolist()
@@ -325,7 +343,7 @@ def write_coco(
     data:PoseData,
     path, # .json, or .json.gz for a gzipped file
 ) -> Path:
-    "Write COCO keypoint annotations: coordinates to 2 decimals, areas to 4, everything else as it is"
+    "Write COCO keypoint annotations: coordinates to 2 decimals, everything else as it is"
     p,schema = data.instances,data.schema
     lost = ~np.isfinite(p.keypoints).all(-1)
     if (bad := (lost & (p.visible > 0)).any(1)).any():
@@ -356,7 +374,7 @@ def _results(path, found, truth, faults):
     xyc = xyc.reshape(-1, k, 3)
     score,ok = _table([xyc[i, :, 2].mean() if r.get('score') is None else r['score'] for i,r in enumerate(rows)], 1)
     check.mark(~ok | ~np.isfinite(score[:, 0]), 'has a score that is not a number.')
-    extra = [{n: x for n,x in r.items() if n not in USED} for r in rows]
+    extra = [{n: x for n,x in r.items() if n not in USED or n in ('bbox', 'area')} for r in rows]
     pred = Instances.make(xyc[..., :2], extra=extra, image_id=[i or 0 for i in image_id], score=score[:, 0],
                           confidence=xyc[..., 2], track_id=[_whole(r.get('track_id'), -1) for r in rows])
     return pred[check.settle(faults)]
@@ -502,10 +520,16 @@ def _is_json(path):
 def _only_results(path, doc, schema):
     "A results file alone: pictures are known by their ids only"
     n = np.size(doc[0].get('keypoints') or []) if doc else 51
-    if schema is None and n != 51: raise ValueError(f'{path} gives {n} numbers per pose: results name no keypoints, give schema=.')
+    if schema is None and n not in (0, 51): raise ValueError(f'{path} gives {n} numbers per pose: results name no keypoints, give schema=.')
     schema = load_schema(schema or 'coco') if isinstance(schema or '', str) else schema
     pred = _results(path, doc, schema, None)
     return PoseData(_stem(path), schema, [ImageInfo(i, '', 0, 0) for i in np.unique(pred.image_id).tolist()], pred)
+
+def _annotations_in(folder):
+    "The only pose file of a folder; the folder itself if it has none or several"
+    files = [f for f in folder.iterdir() if f.name.endswith(('.json', '.json.gz'))]
+    try: return files[0] if len(files) == 1 and json_kind(files[0], read_json(files[0])) != 'results' else folder
+    except ValueError: return folder
 
 # %% ../../nbs/05_datasets.ipynb #c022
 def read_any(
@@ -517,7 +541,7 @@ def read_any(
     "Read whatever it is: the content decides, not the name"
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f'{path} is not there.')
-    if path.is_dir() and len(files := sorted([*path.glob('*.json'), *path.glob('*.json.gz')])) == 1: path = files[0]
+    if path.is_dir(): path = _annotations_in(path)
     if path.is_dir() or not _is_json(path):
         return open_clip(path).to_data(load_schema(schema or 'coco') if isinstance(schema or '', str) else schema)
     doc = read_json(path)
