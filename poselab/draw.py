@@ -125,8 +125,8 @@ def draw_pose(
 
 # %% ../nbs/02_draw.ipynb #c007
 def pose_legend(
-    ax, # matplotlib axes
-    **kwargs, # for ax.legend, for example loc
+    ax, # matplotlib axes or figure
+    **kwargs, # for its legend, for example loc='outside lower center', ncols=4
 ): # the legend
     "What the colours and the hollow dot mean"
     from matplotlib.lines import Line2D
