@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['LIMITS', 'DOFS', 'JOINTS', 'PARENTS', 'POSES', 'CHOREOGRAPHIES', 'LIMBS', 'MISTAKES', 'make_pose', 'limit_pose',
            'mirror_pose', 'pose_rotations', 'Body', 'random_body', 'forward', 'Dancer', 'random_dancer', 'Camera',
-           'pose_points', 'mesh_points', 'paint_dancers', 'point_visibility', 'random_pose', 'Style', 'render_scene',
-           'rendered_dataset', 'Mistake', 'Motion', 'choreography', 'render_clip']
+           'pose_points', 'mesh_points', 'paint_dancers', 'point_visibility', 'random_pose', 'backdrop', 'Style',
+           'render_scene', 'rendered_dataset', 'Mistake', 'Motion', 'choreography', 'render_clip']
 
 # %% ../../nbs/04_figures.ipynb #c002
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 import cv2, numpy as np
 from ..schema import load_schema
 from ..records import ImageInfo, Instances, PoseData, MemorySource
@@ -129,115 +129,129 @@ def forward(
     return p,g
 
 # %% ../../nbs/04_figures.ipynb #c009
-_MATERIALS = ('skin','shirt','band','print','sleeve','cuff','forearm','pelvis','thigh','knee','shin','sock','shoe','sole',
-    'hair','hat','eye','iris','brow','mouth','nose','skirt','belt')
-_M = {m:i for i,m in enumerate(_MATERIALS)}
+_MATERIALS = ('skin','shirt','band','print','sleeve','cuff','forearm','pelvis','thigh','knee','shin','sock','shoe','hair','hat',
+    'eye','iris','brow','mouth','nose','skirt','belt')
 
-def _tube(y, rx, rz, n, z=0., x=0.):
+def _ring(n): return 2*np.pi*(np.arange(n)+.5)/n
+
+def _tube(y, rx, rz, n, z=0.):
     "Rings around the y axis -> vertices (S*n, 3), quads ((S-1)*n, 4)"
-    a = 2*np.pi*(np.arange(n)+.5)/n
-    y,rx,rz,z,x = np.broadcast_arrays(*(np.asarray(q, float)[...,None] for q in (y, rx, rz, z, x)))
-    v = np.stack([x+rx*np.cos(a), np.broadcast_to(y, (len(y),n)), z+rz*np.sin(a)], -1).reshape(-1,3)
-    i,k = np.arange(n), (np.arange(n)+1)%n
-    q = np.concatenate([np.stack([s*n+i, s*n+k, (s+1)*n+k, (s+1)*n+i], -1) for s in range(len(y)-1)])
-    return v,q
+    y,rx,rz,z = (np.asarray(q, float)[:,None] for q in np.broadcast_arrays(y, rx, rz, z))
+    v = np.stack(np.broadcast_arrays(rx*np.cos(_ring(n)), y, z+rz*np.sin(_ring(n))), -1).reshape(-1, 3)
+    s,i = np.mgrid[:len(y)-1, :n].reshape(2, -1)
+    k = (i+1) % n
+    return v, np.stack([s*n+i, s*n+k, (s+1)*n+k, (s+1)*n+i], -1)
 
-def _limb(length, r, rm, r1, at=.4, n=8, flat=1.):
-    "A tapered capsule that hangs along -y"
-    y = -np.array([-.75*r, -.1*r, at*length, length-.1*r1, length+.75*r1])
-    rad = np.array([.3*r, r, rm, r1, .3*r1])
-    return _tube(y, rad, rad*flat, n)
-
-def _ball(centre, radii, rings=6, n=10):
+def _egg(centre, radii, rings, n):
     "An ellipsoid"
     t = np.linspace(-np.pi/2+.2, np.pi/2-.2, rings)
     v,q = _tube(np.sin(t), np.cos(t), np.cos(t), n)
     return v*radii + centre, q
 
-def _foot():
-    "Along z, flat below"
-    v,q = _tube(np.array([-.036,-.026,.02,.085,.112]), np.array([.012,.024,.026,.028,.012]), np.array([.012,.03,.03,.016,.01]), 8)
-    v = v[:, [0,2,1]]
-    v[:,1] = np.maximum(v[:,1] - .018, -.039)
-    return v,q
-
-def _disc(centre, r, facing, n=8, up=1.):
+def _disc(centre, r, facing, n=8, flat=1.):
     "A flat n-gon that looks along `facing`"
     f = np.asarray(facing, float)/np.linalg.norm(facing)
-    e1 = np.cross((0,1,0), f); e1 /= np.linalg.norm(e1); e2 = np.cross(f, e1)
-    a = 2*np.pi*np.arange(n)/n
-    return np.asarray(centre) + r*(np.cos(a)[:,None]*e1 + up*np.sin(a)[:,None]*e2)
+    e = np.cross((0,1,0), f)/np.linalg.norm(np.cross((0,1,0), f))
+    v = np.asarray(centre) + r*(np.cos(_ring(n))[:,None]*e + flat*np.sin(_ring(n))[:,None]*np.cross(f, e))
+    return v, np.arange(n)[None]
 
 # %% ../../nbs/04_figures.ipynb #c010
-_HEAD_C,_HEAD_R = np.array([0,.058,.008]), np.array([.052,.073,.061])
-_FACE = dict(nose=(0,.05,.078), left_eye=(.021,.07,.0625), right_eye=(-.021,.07,.0625), left_ear=(.054,.056,.0), right_ear=(-.054,.056,.0))
-
 class _Template:
-    "All that a dancer can be made of: vertices in the frame of their joint, quads, parts, materials"
+    "All that a dancer can be made of: vertices in the frame of their joint, faces, balls, parts, materials"
     def __init__(self):
-        self.v,self.joint,self.q,self.part,self.mat,self.normal,self.parts,self.start,self.n = [],[],[],[],[],[],[],[],0
-    def add(self, part, joint, vq, mats):
-        v,q = vq
-        if part not in self.parts: self.parts.append(part); self.start.append(self.n)
+        self.parts,self.start,self.verts,self.count = [],[],[],0
+        self.rows = dict(v=[], joint=[], faces=[], normal=[], part=[], mat=[], ball=[], radius=[], ball_part=[], ball_mat=[])
+
+    def _part(self, part):
+        if part not in self.parts: self.parts.append(part); self.start.append(self.count)
+        return self.parts.index(part)
+
+    def add(self, part, joint, shape, *mats):
+        "A shape with one material, or one per ring of faces"
+        (v,q),r,p = shape, self.rows, self._part(part)
         c = v[q]
         n = np.cross(c[:,2]-c[:,0], c[:,3]-c[:,1])
         n *= np.where(((c.mean(1)-v.mean(0))*n).sum(-1, keepdims=True) < -1e-12, -1, 1)
-        self.normal.append(n/np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-12))
-        if q.shape[1] == 4: q = np.concatenate([q, np.repeat(q[:,-1:], 4, 1)], 1)
-        self.v.append(v); self.joint += [JOINTS.index(joint)]*len(v); self.q.append(q+self.n)
-        self.mat.append(np.repeat([_M[m] for m in mats], len(q)//len(mats)))
-        self.part += [self.parts.index(part)]*len(q); self.n += len(v)
-    def disc(self, part, joint, pts, mat): self.add(part, joint, (pts, np.arange(len(pts))[None]), [mat])
+        r['normal'].append(n/np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-12))
+        r['faces'].append(self.count + np.concatenate([q, np.repeat(q[:,-1:], 8-q.shape[1], 1)], 1))
+        r['mat'].append(np.repeat([_MATERIALS.index(m) for m in mats], len(q)//len(mats)))
+        r['v'].append(v); r['joint'].append(np.full(len(v), JOINTS.index(joint))); r['part'].append(np.full(len(q), p))
+        self.count += len(v)
 
-def _add_trunk(t):
-    n = 12
-    t.add('pelvis', 'pelvis', _tube([-.075,-.055,-.01,.04,.085,.11], np.array([.02,.07,.09,.08,.07,.02]), np.array([.03,.055,.062,.055,.048,.02]), n),
-        ['pelvis']*3+['belt','pelvis'])
-    bands = ['shirt','shirt','band','shirt','shirt','shirt']
-    t.add('chest', 'chest', _tube([-.06,-.035,.02,.08,.135,.19,.228], np.array([.072,.074,.072,.085,.1,.1,.032]), np.array([.045,.052,.05,.058,.062,.05,.03]), n), bands)
-    t.disc('chest', 'chest', _disc((0,.125,.063), .034, (0,0,1)), 'print')
-    t.add('neck', 'chest', _tube([.2,.235,.29], [.034,.029,.029], [.034,.03,.03], 8, z=[-.004,0,.006]), ['skin'])
-    t.add('skirt', 'pelvis', _tube([-.2,-.1,.0,.06], np.array([.15,.125,.097,.075]), np.array([.12,.1,.068,.054]), n), ['skirt'])
+    def ball(self, part, joint, centre, radius, mat):
+        "A sphere: an octagon that always looks at the camera"
+        r,p = self.rows, self._part(part)
+        for k,x in dict(ball=self.count, radius=radius, ball_part=p, ball_mat=_MATERIALS.index(mat)).items(): r[k].append([x])
+        r['v'].append(np.array([centre], float)); r['joint'].append([JOINTS.index(joint)])
+        self.count += 1
 
-def _add_limbs(t):
-    for s in ('left','right'):
-        t.add(f'{s}_upper_arm', f'{s}_shoulder', _limb(.17, .032, .027, .022, .45), ['sleeve','sleeve','cuff','cuff'])
-        t.add(f'{s}_forearm', f'{s}_elbow', _limb(.148, .023, .023, .0155, .3), ['forearm'])
-        t.add(f'{s}_hand', f'{s}_wrist', _limb(.07, .015, .021, .012, .45, flat=.55), ['skin'])
-        t.add(f'{s}_thigh', f'{s}_hip', _limb(.245, .049, .046, .034, .4), ['thigh','thigh','knee','knee'])
-        t.add(f'{s}_shin', f'{s}_knee', _limb(.246, .034, .036, .02, .3), ['shin','shin','shin','sock'])
-        t.add(f'{s}_foot', f'{s}_ankle', _foot(), ['shoe'])
+    def limb(self, part, joint, length, radii, at, n, top, low, flat=1.):
+        "A tapered capsule along -y: three rings and a ball at each end"
+        self.ball(part, joint, (0,0,0), radii[0]*.98, top)
+        self.ball(part, joint, (0,-length,0), radii[2]*.98, low)
+        r = np.array(radii)
+        self.add(part, joint, _tube([0,-at*length,-length], r, r*flat, n), top, low)
 
-def _add_head(t):
-    t.add('head', 'head', _ball(_HEAD_C, _HEAD_R, 8, 12), ['skin'])
-    for s,x in (('left',1),('right',-1)):
-        t.add('head', 'head', _ball((.0535*x,.056,.0), (.009,.019,.013), 4, 8), ['nose'])
-        c = np.array((.021*x,.07,.0625)); f = (.35*x,.05,1)
-        t.disc('head', 'head', _disc(c, .0125, f, up=.7), 'eye')
-        t.disc('head', 'head', _disc(c+(0,0,.001), .0072, f), 'iris')
-        t.disc('head', 'head', _disc((.022*x,.09,.0615), .014, (.35*x,.2,1), up=.22), 'brow')
-    t.add('head', 'head', _tube([.036,.042,.075], [.003,.0115,.004], [.006,.013,.003], 6, z=[.066,.069,.062]), ['nose'])
-    t.disc('head', 'head', _disc((0,.019,.0605), .019, (0,-.25,1), up=.3), 'mouth')
-    v,q = _ball(_HEAD_C+(0,.004,-.004), _HEAD_R*1.09, 8, 12)
-    c = (v[q].mean(1)-_HEAD_C)/_HEAD_R
-    t.add('head', 'head', (v, q[(c[:,1] > .52) | ((c[:,2] < -.1) & (c[:,1] > -.55)) | ((c[:,2] < .3) & (c[:,1] > .18))]), ['hair'])
-    t.add('bun', 'head', _ball((0,.125,-.05), (.03,.03,.03), 5, 8), ['hair'])
-    t.add('long_hair', 'head', _tube([.1,.06,-.03,-.1,-.13], [.03,.062,.066,.056,.02], [.02,.036,.032,.024,.01], 8, z=[-.04,-.035,-.045,-.05,-.05]), ['hair'])
-    t.add('tail', 'head', _tube([.1,.08,.0,-.08], [.008,.022,.022,.008], [.008,.022,.02,.008], 8, z=[-.06,-.085,-.1,-.09]), ['hair'])
-    t.add('hat', 'head', _tube([.085,.1,.135,.15], [.06,.061,.048,.02], [.07,.071,.056,.02], 12, z=.006), ['hat'])
-    t.disc('hat', 'head', _disc((0,.088,.085), .042, (0,1,.35), up=.9), 'hat')
-
-@lru_cache(None)
-def _template():
-    t = _Template()
-    for add in (_add_trunk, _add_limbs, _add_head): add(t)
-    for k in ('v','q','mat','normal'): setattr(t, k, np.concatenate(getattr(t, k)))
-    t.joint,t.part,t.start = np.array(t.joint), np.array(t.part), np.array(t.start)
-    t.count = np.diff([*t.start, t.n])
-    t.face_joint = t.joint[t.q[:,0]]
-    return t
+    def done(self):
+        for k,x in self.rows.items(): setattr(self, k, np.concatenate(x))
+        self.sizes,self.face_joint,self.start = np.diff([*self.start, self.count]), self.joint[self.faces[:,0]], np.array(self.start)
+        return self
 
 # %% ../../nbs/04_figures.ipynb #c011
+_SKULL,_SKULL_R = np.array([0,.058,.008]), np.array([.052,.073,.061])
+_FACE = dict(nose=(0,.05,.079), left_eye=(.021,.07,.0625), right_eye=(-.021,.07,.0625), left_ear=(.056,.056,0),
+    right_ear=(-.056,.056,0)) # where the face points sit on the head of a body 1 m tall
+
+def _add_trunk(t, n):
+    t.add('pelvis', 'pelvis', _tube([-.072,-.055,-.01,.04,.085,.11], np.array([.02,.07,.09,.08,.07,.02]),
+        np.array([.03,.055,.062,.055,.048,.02]), n), 'pelvis','pelvis','pelvis','belt','pelvis')
+    t.add('chest', 'chest', _tube([-.06,-.035,.02,.08,.135,.19,.228], np.array([.072,.074,.072,.085,.1,.1,.032]),
+        np.array([.045,.052,.05,.058,.062,.05,.03]), n), 'shirt','shirt','band','shirt','shirt','shirt')
+    t.add('chest', 'chest', _disc((0,.125,.064), .034, (0,0,1)), 'print')
+    t.add('neck', 'chest', _tube([.2,.235,.29], [.034,.029,.029], [.034,.03,.03], 6, z=[-.004,0,.006]), 'skin')
+    t.add('skirt', 'pelvis', _tube([-.2,-.1,.0,.06], np.array([.15,.125,.097,.075]), np.array([.12,.1,.068,.054]), n), 'skirt')
+
+def _add_limbs(t, n):
+    for s in ('left','right'):
+        t.limb(f'{s}_upper_arm', f'{s}_shoulder', .17, (.032,.027,.022), .45, n, 'sleeve', 'cuff')
+        t.limb(f'{s}_forearm', f'{s}_elbow', .148, (.023,.023,.0155), .3, n, 'forearm', 'forearm')
+        t.limb(f'{s}_hand', f'{s}_wrist', .075, (.0155,.021,.012), .45, 6, 'skin', 'skin', .6)
+        t.limb(f'{s}_thigh', f'{s}_hip', .245, (.049,.046,.034), .4, n, 'thigh', 'knee')
+        t.limb(f'{s}_shin', f'{s}_knee', .246, (.034,.036,.02), .3, n, 'shin', 'sock')
+        v,q = _tube([-.036,-.02,.03,.085,.112], np.array([.013,.025,.028,.028,.013]), np.array([.012,.034,.03,.017,.01]), 6)
+        v = v[:,[0,2,1]]
+        v[:,1] = np.maximum(v[:,1]-.016, -.039)
+        t.add(f'{s}_foot', f'{s}_ankle', (v,q), 'shoe')
+
+def _add_head(t, rings, n):
+    t.add('head', 'head', _egg(_SKULL, _SKULL_R, rings, n), 'skin')
+    for x in (1,-1):
+        t.add('head', 'head', _egg((.054*x,.056,0), (.009,.019,.013), 4, 6), 'nose')
+        for dz,r,up,m in ((0,.0125,.7,'eye'), (.001,.0072,1,'iris')): t.add('head', 'head', _disc((.021*x,.07,.0625+dz), r, (.35*x,.05,1), flat=up), m)
+        t.add('head', 'head', _disc((.022*x,.09,.0615), .014, (.35*x,.2,1), flat=.22), 'brow')
+    t.add('head', 'head', _tube([.036,.042,.075], [.003,.0115,.004], [.006,.013,.003], 6, z=[.066,.069,.062]), 'nose')
+    t.add('head', 'head', _disc((0,.019,.0605), .019, (0,-.25,1), flat=.3), 'mouth')
+
+def _add_hair(t, rings, n):
+    v,q = _egg(_SKULL+(0,.004,-.004), _SKULL_R*1.09, rings, n)
+    c = (v[q].mean(1)-_SKULL)/_SKULL_R
+    back = (c[:,1] > .52) | ((c[:,2] < -.1) & (c[:,1] > -.55)) | ((c[:,2] < .3) & (c[:,1] > .18))
+    t.add('head', 'head', (v, q[back]), 'hair')
+    t.add('bun', 'head', _egg((0,.125,-.05), (.03,.03,.03), 5, 8), 'hair')
+    t.add('long_hair', 'head', _tube([.1,.06,-.03,-.1,-.13], [.03,.062,.066,.056,.02], [.02,.036,.032,.024,.01], n,
+        z=[-.04,-.035,-.045,-.05,-.05]), 'hair')
+    t.add('tail', 'head', _tube([.1,.08,0,-.08], [.008,.022,.022,.008], [.008,.022,.02,.008], 8, z=[-.06,-.085,-.1,-.09]), 'hair')
+    t.add('hat', 'head', _tube([.085,.1,.135,.15], [.06,.061,.048,.02], [.07,.071,.056,.02], n, z=.006), 'hat')
+    t.add('hat', 'head', _disc((0,.088,.085), .042, (0,1,.35), flat=.9), 'hat')
+
+@lru_cache(None)
+def _template(fine=False):
+    t = _Template()
+    limb,trunk,rings,head = (10,16,9,16) if fine else (6,10,7,10)
+    _add_trunk(t, trunk); _add_limbs(t, limb); _add_head(t, rings, head); _add_hair(t, rings, head)
+    return t.done()
+
+# %% ../../nbs/04_figures.ipynb #c012
 @dataclass(frozen=True)
 class Dancer:
     "Who is painted: measures, colours, and which parts are worn"
@@ -249,35 +263,37 @@ _SKINS = np.array([(255,224,196),(241,194,155),(224,172,125),(198,134,88),(141,8
 _HAIRS = np.array([(28,22,20),(60,40,26),(105,66,36),(160,110,58),(214,176,100),(150,60,30),(150,150,152),(225,222,215)], float)
 
 def _hsv(h, s, v):
+    "Hue, saturation, value in 0-1, (...,) -> RGB (..., 3), 0-255"
+    h,s,v = (np.asarray(x)[...,None] for x in (h,s,v))
     k = (np.array([5.,3.,1.]) + 6*h) % 6
     return 255*v*(1 - s*np.clip(np.minimum(k, 4-k), 0, 1))
 
-def _cloth(rng):
-    h,s,v,grey = rng.random(4)
-    return _hsv(h, .15 if grey < .25 else .35+.6*s, .12+.85*v)
+def _cloth(rng, n):
+    "n colours of clothes, (n, 3); a quarter of them nearly grey"
+    h,s,v,grey = rng.random((4, n))
+    return _hsv(h, np.where(grey < .25, .15, .35+.6*s), .12+.85*v)
 
 def random_dancer(
     rng:np.random.Generator, # source of chance
 ) -> Dancer: # body, skin, hair and clothes
     "Somebody new"
-    skin = np.clip(_SKINS[rng.integers(7)]*(.92+.16*rng.random()), 0, 255)
-    hair = _HAIRS[rng.integers(8)]*(.8+.4*rng.random()) if rng.random() > .08 else _cloth(rng)
-    top,band,low,shoe = (_cloth(rng) for _ in range(4))
-    sleeve,legs,u = rng.random(), rng.random(), rng.random(6)
+    top,band,low,shoe,dye,eyes = _cloth(rng, 6)
+    sleeve,legs,style,hat,skirt,*u = rng.random(15)
+    skin = _SKINS[rng.integers(7)]*(.92+.16*u[6])
+    hair = _HAIRS[rng.integers(8)]*(.8+.4*u[7]) if u[8] > .08 else dye
     if u[0] < .18: low = top
     c = dict(skin=skin, shirt=top, band=band if u[1] < .35 else top, print=band if u[2] < .5 else top,
         sleeve=skin if sleeve < .2 else top, cuff=skin if sleeve < .6 else top, forearm=skin if sleeve < .7 else top,
         pelvis=low, thigh=skin if legs < .06 else low, knee=skin if legs < .3 else low, shin=skin if legs < .4 else low,
-        shoe=skin if u[3] < .08 else shoe, hair=hair, hat=band, eye=(246,246,242), iris=(40,30,25) if u[4] < .6 else _cloth(rng)*.5,
+        shoe=skin if u[3] < .08 else shoe, hair=hair, hat=band, eye=(246,246,242), iris=(40,30,25) if u[4] < .6 else eyes*.5,
         brow=hair*.6, mouth=skin*(.72,.42,.42)+(25,0,5), nose=skin*.93, skirt=low, belt=band if u[5] < .4 else low)
     c['sock'] = band if u[5] > .7 else c['shin']
-    style,hat,skirt = rng.random(3)
     on = dict(bun=.3 < style < .42, tail=.42 < style < .56, long_hair=.56 < style < .78, hat=hat < .13, skirt=skirt < .17)
     if style < .05: c['hair'] = skin
     return Dancer(random_body(rng), np.clip([c.get(m, skin) for m in _MATERIALS], 0, 255),
         np.array([on.get(p, True) for p in _template().parts]))
 
-# %% ../../nbs/04_figures.ipynb #c013
+# %% ../../nbs/04_figures.ipynb #c014
 @dataclass(frozen=True)
 class Camera:
     "A pinhole that looks down -z of the room, then pitched and rolled"
@@ -288,6 +304,7 @@ class Camera:
     focal:float=300. # px
     centre:tuple=(127.5,95.5) # where the axis meets the picture, (x, y), px
 
+    @cached_property
     def rotation(self) -> np.ndarray: # (3, 3), room axes to camera axes (x right, y down, z away)
         "How the camera is turned"
         (c,s),(cr,sr) = ((np.cos(a), np.sin(a)) for a in (self.pitch, self.roll))
@@ -297,13 +314,18 @@ class Camera:
         xyz:np.ndarray, # points in the room, (..., 3), m
     ) -> np.ndarray: # the same in camera axes, (..., 3), m; the last is the depth
         "From the room to the camera"
-        return (xyz - (0,self.height,self.distance)) @ self.rotation().T
+        return (xyz - (0,self.height,self.distance)) @ self.rotation.T
 
     def project(self,
         xyz:np.ndarray, # points in the room, (..., 3), m
     ) -> np.ndarray: # image px, (..., 2); pixel centres are whole numbers
         "Where points are in the picture"
-        c = self.view(xyz)
+        return self.to_image(self.view(xyz))
+
+    def to_image(self,
+        c:np.ndarray, # points in camera axes, (..., 3), m
+    ) -> np.ndarray: # image px, (..., 2)
+        "Divide by depth"
         return c[...,:2]/np.maximum(c[...,2:], .05)*self.focal + self.centre
 
     def fit(self,
@@ -320,13 +342,13 @@ class Camera:
         centre = np.subtract(size, 1)/2 + room*shift - focal*(low+high)/2
         return replace(self, focal=float(focal), centre=tuple(centre.tolist()))
 
-# %% ../../nbs/04_figures.ipynb #c015
+# %% ../../nbs/04_figures.ipynb #c016
 _EYES = ('nose','left_eye','right_eye','left_ear','right_ear')
-_OTHERS = [f'{s}_{j}' for j in ('shoulder','elbow','wrist','hip','knee','ankle') for s in ('left','right')]
-_POINT_JOINT = np.array([JOINTS.index('head')]*5 + [JOINTS.index(n) for n in _OTHERS])
+_OTHERS = tuple(f'{s}_{j}' for j in ('shoulder','elbow','wrist','hip','knee','ankle') for s in ('left','right'))
+_NAMES17 = _EYES + _OTHERS
+_HEAD = JOINTS.index('head')
+_POINT_JOINT = np.array([_HEAD]*5 + [JOINTS.index(n) for n in _OTHERS])
 _POINT_AT = np.array([_FACE[n] for n in _EYES] + [(0,0,0)]*12, float)
-_POINT_NORMAL = np.array([(0,0,1),(.4,0,1),(-.4,0,1),(1,0,0),(-1,0,0)], float)
-_POINT_TURN = np.array([-.15,.1,.1,-.3,-.3]) # how far a face point may turn away and still be seen, cosine
 
 def pose_points(
     joints:np.ndarray, # (T, 15, 3), m
@@ -341,38 +363,34 @@ def mesh_points(
     dancer:Dancer, # who
     joints:np.ndarray, # (T, 15, 3), m
     frames:np.ndarray, # (T, 15, 3, 3)
+    fine:bool=False, # more faces, for large pictures
 ) -> np.ndarray: # (T, vertices, 3), m
     "The painted surface in the room"
-    t = _template()
+    t = _template(fine)
     v = t.v*dancer.body.scales()[t.joint]
-    return joints[:,t.joint] + (frames[:,t.joint] @ v[:,:,None])[...,0]
+    return joints[:,t.joint] + np.einsum('tvij,vj->tvi', frames[:,t.joint], v)
 
-# %% ../../nbs/04_figures.ipynb #c016
-_BIAS = dict(neck=.05, chest=-.03, hat=-.12, skirt=-.07, left_foot=.02, right_foot=.02, head=-.02)
+# %% ../../nbs/04_figures.ipynb #c017
+_NEARER = dict(neck=-.05, chest=.03, hat=.12, skirt=.07, left_foot=-.02, right_foot=-.02, head=.02) # who wins a tie, m
+_PARTS = _template().parts
+_TIES = np.array([_NEARER.get(p, 0.) for p in _PARTS])
+_OCTAGON = np.stack([np.cos(_ring(8)), np.sin(_ring(8))], -1)
 
-def _part_tables():
-    t = _template()
-    own = {'nose':['head'], 'shoulder':['chest','upper_arm'], 'elbow':['upper_arm','forearm'], 'wrist':['forearm','hand'],
-        'hip':['pelvis','thigh','skirt'], 'knee':['thigh','shin'], 'ankle':['shin','foot']}
-    own |= {'eye':['head'], 'ear':['head']}
-    def owns(k, p):
-        side = k.split('_')[0] if '_' in k else ''
-        return any(p in (o, f'{side}_{o}') for o in own[k.split('_')[-1]])
-    return np.array([[owns(k, p) for p in t.parts] for k in (*_EYES, *_OTHERS)]), np.array([_BIAS.get(p, 0.) for p in t.parts])
-_OWN,_BIASES = _part_tables()
-_PARTS = len(_BIASES)
+def _lit(normals, light):
+    "Brightness of faces: light from one side, a bright sky, darker towards the rim"
+    return .62 + .5*np.maximum(normals@light, 0) - .1*normals[:,1] - .12*(1+normals[:,2])
 
-def _faces(dancer, verts, frames, camera, light):
-    "Quads of one dancer: corners (F, 8, 2) px, colours (F, 3), depth of their part (F,), part (F,)"
-    t = _template()
-    c = camera.view(verts)
-    depth = np.add.reduceat(c[:,2], t.start)/t.count + _BIASES
-    n = (camera.rotation() @ frames[t.face_joint] @ t.normal[:,:,None])[...,0]
-    seen = ((n*c[t.q[:,0]]).sum(-1) < 0) & dancer.worn[t.part] & (c[:,2].min() > .1)
-    n,part = n[seen],t.part[seen]
-    shade = .62 + .5*np.maximum(n@light, 0) - .1*n[:,1] - .12*(1+n[:,2])
-    xy = c[:,:2]/np.maximum(c[:,2:], .05)*camera.focal + camera.centre
-    return xy[t.q[seen]], dancer.colors[t.mat[seen]]*shade[:,None], depth[part], part
+def _faces(dancer, verts, frames, camera, light, fine):
+    "What one dancer shows: corners (F, 8, 2) px, colours (F, 3), depth of their part (F,), part (F,)"
+    t,c = _template(fine),camera.view(verts)
+    xy,depth = camera.to_image(c), np.add.reduceat(c[:,2], t.start)/t.sizes - _TIES
+    n = ((camera.rotation @ frames)[t.face_joint] @ t.normal[:,:,None])[:,:,0]
+    seen = np.flatnonzero(((n*c[t.faces[:,0]]).sum(-1) < 0) & dancer.worn[t.part]) if c[:,2].min() > .1 else []
+    size = camera.focal*dancer.body.scales()[t.joint[t.ball],0]*t.radius/np.maximum(c[t.ball,2], .1)
+    corners = np.concatenate([xy[t.ball][:,None] + size[:,None,None]*_OCTAGON, xy[t.faces[seen]]])
+    part,mat = (np.concatenate([a, b[seen]]) for a,b in ((t.ball_part, t.part), (t.ball_mat, t.mat)))
+    shade = np.concatenate([np.full(len(size), _lit(np.array([[0,-.3,-.95]]), light)[0]), _lit(n[seen], light)])
+    return corners, dancer.colors[mat]*shade[:,None], depth[part], part
 
 def paint_dancers(
     canvas:np.ndarray, # (H*ss, W*ss, 4) uint8: RGB and the id of what is painted there; changed in place
@@ -381,49 +399,65 @@ def paint_dancers(
     frames:list, # their joint frames, (15, 3, 3) each
     camera:Camera, # from where
     light:np.ndarray, # unit vector towards the light, camera axes
+    corner:tuple=(0,0), # the image px at the canvas' top left
     ss:int=2, # canvas px per image px
+    fine:bool=False, # more faces
 ):
     "Far parts first; colour and id in one stroke"
     if len(dancers) > 10: raise ValueError(f'{len(dancers)} people were asked for; one picture holds at most 10.')
-    xy,col,depth,part = zip(*(_faces(*row, camera, light) for row in zip(dancers, verts, frames)))
-    ids = np.concatenate([1 + i*_PARTS + p for i,p in enumerate(part)])
-    xy,col,depth = np.concatenate(xy), np.concatenate(col), np.concatenate(depth)
-    order = np.argsort(-depth, kind='stable')
-    pts = np.clip((xy[order]*ss + (ss-1)/2)*16, -3e5, 3e5).round().astype(np.int32)
-    col = np.column_stack([np.clip(col, 0, 255), ids])[order].tolist()
-    for p,c in zip(pts, col): cv2.fillConvexPoly(canvas, p, c, 8, 4)
+    xy,col,depth,part = zip(*(_faces(*row, camera, light, fine) for row in zip(dancers, verts, frames)))
+    ids = np.concatenate([1 + i*len(_PARTS) + p for i,p in enumerate(part)])
+    order = np.argsort(-np.concatenate(depth), kind='stable')
+    pts = (np.concatenate(xy)[order] - corner)*(16*ss) + 8*(ss-1)
+    col = np.column_stack([np.clip(np.concatenate(col), 0, 255), ids])[order].tolist()
+    for p,c in zip(np.clip(pts, -3e5, 3e5).round().astype(np.int32), col): cv2.fillConvexPoly(canvas, p, c, 8, 4)
 
-# %% ../../nbs/04_figures.ipynb #c017
-_HIDERS = np.array([(_OTHERS.index(f'{s}_{a}')+5, _OTHERS.index(f'{s}_{b}')+5) for s in ('left','right')
-    for a,b in [(p,q) for m,n in (('shoulder','elbow'),('elbow','wrist'),('hip','knee'),('knee','ankle')) for p,q in ((m,n),(n,m))]])
+# %% ../../nbs/04_figures.ipynb #c018
+def _owners():
+    "Which parts may lie on top of a keypoint without hiding it, (17, parts) bool"
+    own = dict(nose=('head',), eye=('head',), ear=('head',), shoulder=('chest','upper_arm'), elbow=('upper_arm','forearm'),
+        wrist=('forearm','hand'), hip=('pelvis','thigh','skirt'), knee=('thigh','shin'), ankle=('shin','foot'))
+    def owns(k, p): return any(p in (o, f"{k.split('_')[0]}_{o}") for o in own[k.split('_')[-1]])
+    return np.array([[owns(k, p) for p in _PARTS] for k in _NAMES17])
+
+_OWN = _owners()
+_CHAINS = [('shoulder','elbow'), ('elbow','wrist'), ('hip','knee'), ('knee','ankle')]
+_ENDS = np.array([(_NAMES17.index(f'{s}_{p}'), _NAMES17.index(f'{s}_{q}')) for s in ('left','right')
+    for a,b in _CHAINS for p,q in ((a,b), (b,a))])
+_LOOKS = np.array([(0,0,1), (.37,0,.93), (-.37,0,.93), (1,0,0), (-1,0,0)]) # where the face points look
+_TURNED = np.array([-.15,.1,.1,-.3,-.3]) # how far they may turn away and still be seen, cosine
+
+def _turned_away(c, frames, camera, stature):
+    "Keypoints on the far side of their own head or trunk, or behind the near end of their own limb, (17,) bool"
+    n,away = _LOOKS @ (camera.rotation @ frames[_HEAD]).T, np.zeros(17, bool)
+    away[:5] = -(n*c[:5]).sum(-1) < _TURNED*np.sqrt((c[:5]**2).sum(-1))
+    for i,slack in ((5,.065), (11,.04)): away[i:i+2] = c[i:i+2,2] - c[i:i+2,2].mean() > slack*stature
+    (a,b),r,xy = _ENDS.T, .03*stature, c[:,:2]/np.maximum(c[:,2:], .05)
+    near = (((xy[a]-xy[b])**2).sum(-1) < (r/c[b,2])**2) & (c[b,2] < c[a,2]-2*r)
+    away[a[near]] = True
+    return away
 
 def point_visibility(
-    ids:np.ndarray, # (H*ss, W*ss) what is painted where
-    person:int, # number of the dancer among those painted
+    ids:np.ndarray, # (H*ss, W*ss) uint8, what is painted where
+    person:int, # place of the dancer among those painted
     points:np.ndarray, # keypoints in the room, (17, 3), m
     frames:np.ndarray, # joint frames, (15, 3, 3)
     camera:Camera, # from where
-    body:Body, # the dancer's measures
-    ss:int=2, # canvas px per image px
+    stature:float, # the dancer's height, m
+    size:tuple, # (width, height) of the picture, px
+    corner:tuple=(0,0), # the image px at the top left of `ids`
+    ss:int=2, # px of `ids` per image px
 ) -> np.ndarray: # (17,) int: 2 visible, 1 occluded, 0 outside the picture
     "Is the keypoint's own part on top at its pixel?"
     c = camera.view(points)
-    xy = c[:,:2]/np.maximum(c[:,2:], .05)*camera.focal + camera.centre
-    h,w = ids.shape
-    q = np.floor((xy+.5)*ss).astype(int)
-    inside = (q >= 0).all(1) & (q < (w,h)).all(1) & (c[:,2] > .1)
-    top = ids[q[:,1].clip(0,h-1), q[:,0].clip(0,w-1)].astype(int) - 1
-    seen = (top < 0) | ((top//_PARTS == person) & _OWN[np.arange(17), top % _PARTS])
-    n = _POINT_NORMAL @ (camera.rotation() @ frames[JOINTS.index('head')]).T
-    seen[:5] &= -(n*c[:5]).sum(-1) > _POINT_TURN*np.linalg.norm(c[:5], axis=-1)*np.linalg.norm(n, axis=-1)
-    for pair,slack in (((5,6), .065), ((11,12), .04)):
-        seen[list(pair)] &= c[list(pair),2] - c[list(pair),2].mean() < slack*body.stature
-    a,b = _HIDERS.T
-    r = .03*body.stature
-    seen[a[(np.linalg.norm(xy[a]-xy[b], axis=-1) < camera.focal*r/c[b,2]) & (c[b,2] < c[a,2]-2*r)]] = False
-    return np.where(inside, 1+seen, 0)
+    xy = camera.to_image(c)
+    inside = ((xy >= -.5) & (xy < np.array(size)-.5)).all(1) & (c[:,2] > .1)
+    x,y = np.clip(((xy+.5-corner)*ss).astype(int), 0, np.array(ids.shape[::-1])-1).T
+    top = ids[y,x].astype(int) - 1
+    own = (top//len(_PARTS) == person) & _OWN[np.arange(17), top % len(_PARTS)]
+    return np.where(inside, 1 + (own & ~_turned_away(c, frames, camera, stature)), 0)
 
-# %% ../../nbs/04_figures.ipynb #c019
+# %% ../../nbs/04_figures.ipynb #c020
 _POSES = dict(
     stand=dict(arm_raise=8, elbow=12), relaxed=dict(arm_raise=10, elbow=25, left_leg_spread=8, right_knee=18, right_leg_raise=12, side=5, tilt=-4),
     t_pose=dict(arm_raise=90), arms_up=dict(arm_raise=165, elbow=15, arm_twist=60), hands_on_hips=dict(arm_raise=42, elbow=98, arm_twist=-75, arm_around=-10),
@@ -473,184 +507,278 @@ def random_pose(
     pose[0] = np.radians(35)*rng.standard_normal() if u[4] < .62 else rng.uniform(-np.pi, np.pi)
     return limit_pose(pose)
 
-# %% ../../nbs/04_figures.ipynb #c021
-def _noise(rng, size, cells):
-    "Smooth noise in 0-1 from a few octaves"
-    out = sum(cv2.resize(rng.random((c,c), np.float32), (size,size), interpolation=cv2.INTER_CUBIC)/2**o
-        for o,c in enumerate((cells, 3*cells, 9*cells)))
+# %% ../../nbs/04_figures.ipynb #c022
+def _palette(rng, n):
+    "n colours that go together, (n, 3): neighbours of one hue, and its opposite"
+    hue = rng.random() + .07*rng.standard_normal(n) + .5*(rng.random(n) < .2)
+    return _hsv(hue % 1, rng.random()*(.3+.6*rng.random(n)), .15+.8*rng.random(n))
+
+def _noise(rng, w, h, cells):
+    "Smooth noise of four octaves, (h, w), 0-1"
+    out = sum(cv2.resize(rng.random((c,c), np.float32), (w,h), interpolation=cv2.INTER_CUBIC)/2**o
+        for o,c in enumerate((cells, 2*cells, 4*cells, 8*cells)))
     return cv2.normalize(out, None, 0, 1, cv2.NORM_MINMAX)
 
-def _clutter(img, rng, count, blur=0):
-    "Random boxes, discs and bars"
-    h,w = img.shape[:2]
-    x = rng.random((count, 6))
-    for kind,(a,b,c,d,e,f) in zip(rng.integers(0, 4, count), x):
-        col = (*_hsv(e, .2+.6*f, .15+.8*d).tolist(), 0)
-        p,r = (int(a*w), int(b*h)), (8+int(c*c*w*.35), 8+int(d*d*h*.5))
-        if kind == 0: cv2.rectangle(img, p, (p[0]+r[0], p[1]+r[1]), col, -1 if e < .7 else 4)
-        elif kind == 1: cv2.circle(img, p, r[0]//2, col, -1 if f < .7 else 5)
-        elif kind == 2: cv2.line(img, p, (int(f*w), int(e*h)), col, 3+int(c*22))
-        else: cv2.ellipse(img, p, r, 180*f, 0, 360, col, -1 if f < .7 else 5)
-    return img
+def _mix(t, *colors):
+    "A map in 0-1 as a ramp through colours, (h, w, 3) float32"
+    at = np.linspace(0, 1, len(colors))
+    ramp = np.stack([np.interp(np.linspace(0, 1, 256), at, c) for c in np.transpose(colors)], -1).astype(np.float32)
+    return ramp[(np.clip(t, 0, 1)*255).astype(np.uint8)]
 
-@lru_cache(64)
-def _backdrop(i, size=640):
-    "One of the stored textures, (size, size, 4) uint8, id 0"
-    rng = np.random.default_rng((77, i))
-    a,b,c = (_cloth(rng).astype(np.float32) for _ in range(3))
-    n = _noise(rng, size, int(rng.integers(2, 12)))[...,None]
-    y,x = np.mgrid[:size,:size].astype(np.float32)/size
-    kind,ang,freq = i % 5, rng.random()*np.pi, 4+30*rng.random()
-    wave = x*np.cos(ang)+y*np.sin(ang)
-    if kind == 0: t = .7*y[...,None]+.3*n
-    elif kind == 1: t = .5+.5*np.sign(np.sin(freq*2*wave))[...,None]*.8*n
-    elif kind == 2: t = n
-    elif kind == 3: t = (((np.floor(freq/2*x)+np.floor(freq/2*y)) % 2)[...,None]+n)/2
-    else: t = .5+.5*np.sin(freq*wave+5*n[...,0])[...,None]
-    img = (a*(1-t)+b*t)*(.75+.5*_noise(rng, size, 40)[...,None]) + .15*c*n
-    img = np.dstack([np.clip(img, 0, 255).astype(np.uint8), np.zeros((size,size), np.uint8)])
-    if rng.random() < .6: _clutter(img, rng, int(rng.integers(5, 40)))
-    s = (0,0,1.5,4,8)[int(rng.integers(5))]
-    return np.ascontiguousarray(cv2.GaussianBlur(img, (0,0), s) if s else img)
-
-def _crop(rng, w, h, textures):
-    img = _backdrop(int(rng.integers(textures)))
-    s = img.shape[0]
-    z = max(min(1., .5+.6*rng.random()), .02)
-    cw,ch = (max(2, int(z*min(w, s, s*w/h))), max(2, int(z*min(h, s, s*h/w))))
-    x,y = rng.integers(0, (s-cw+1, s-ch+1))
-    img = img[y:y+ch, x:x+cw]
-    if rng.random() < .5: img = img[:, ::-1]
-    return cv2.resize(img, (w,h), interpolation=cv2.INTER_LINEAR)
-
-# %% ../../nbs/04_figures.ipynb #c022
-@dataclass(frozen=True)
-class Style:
-    "How a picture is made; every number is a chance or a size"
-    supersample:int=2 # canvas px per image px
-    textures:int=40 # how many stored backdrops
-    floor:float=.55 # chance of a floor
-    clutter:int=6 # at most so many things behind the dancers
-    noise:float=.06 # strongest grain, share of full white
-    blur:float=.25 # chance of a soft picture
-    motion_blur:float=.06 # chance of a smeared one
-    truncate:float=.12 # chance that the picture cuts a dancer
-    plain:bool=False # a light grey room and nothing else
-
-def _floor(canvas, rng, horizon, cx):
-    "Planks or a plain floor below the horizon"
-    h,w = canvas.shape[:2]
-    y = int(np.clip(horizon, -h, h-1))
-    a,b = _cloth(rng), _cloth(rng)*.3
-    cv2.rectangle(canvas, (0,max(y,0)), (w,h), (*a.tolist(),0), -1)
-    if rng.random() < .6:
-        n,reach = 9, 6*w
-        xs = np.linspace(cx-reach, cx+reach, 2*n+1)
-        for k in range(n):
-            quad = np.array([(cx+(xs[2*k]-cx)*.02,y), (cx+(xs[2*k+1]-cx)*.02,y), (xs[2*k+1],4*h), (xs[2*k],4*h)])
-            cv2.fillConvexPoly(canvas, np.clip(quad, -30000, 30000).astype(np.int32), (*(.85*a+b*.5).clip(0,255).tolist(),0))
-
-def _backstage(rng, size, style, horizon, cx):
-    "Everything behind the dancers, (H*ss, W*ss, 4) uint8"
-    w,h = (s*style.supersample for s in size)
-    if style.plain: return np.ascontiguousarray(np.broadcast_to(np.array([225,226,230,0], np.uint8), (h,w,4)))
-    canvas = _crop(rng, w, h, style.textures)
-    if rng.random() < .4: canvas = cv2.addWeighted(canvas, .55, _crop(rng, w, h, style.textures), .45, 0)
-    if rng.random() < style.floor: _floor(canvas, rng, horizon*style.supersample, cx*style.supersample)
-    return _clutter(canvas, rng, int(rng.integers(0, style.clutter+1)))
-
-def _shadow(canvas, camera, foot, stature, ss):
-    "A soft dark spot below a dancer"
-    a = 2*np.pi*np.arange(12)/12
-    ring = np.stack([np.cos(a)*.26*stature, 0*a, np.sin(a)*.2*stature], -1) + (foot[0], 0, foot[2])
-    p = (camera.project(ring)*ss).round().astype(int)
-    h,w = canvas.shape[:2]
-    (x0,y0),(x1,y1) = np.clip(p.min(0), 0, (w,h)), np.clip(p.max(0)+1, 0, (w,h))
-    if x1-x0 < 2 or y1-y0 < 2: return
-    roi = canvas[y0:y1, x0:x1]
-    dark = roi.copy()
-    cv2.fillConvexPoly(dark, np.int32(p-(x0,y0)), (10,10,14,0))
-    cv2.addWeighted(roi, .55, dark, .45, 0, dst=roi)
+def _grid(s): return np.mgrid[:s,:s].astype(np.float32)[::-1]/s
 
 # %% ../../nbs/04_figures.ipynb #c023
+def _marble(rng, s):
+    (x,y),a = _grid(s), rng.random()*np.pi
+    return _mix(.5+.5*np.sin(rng.uniform(2, 30)*(x*np.cos(a)+y*np.sin(a)) + rng.uniform(1, 9)*_noise(rng, s, s, 4)), *_palette(rng, 3))
+
+def _clouds(rng, s): return _mix(_noise(rng, s, s, int(rng.integers(2, 20))), *_palette(rng, 4))
+
+def _stripes(rng, s):
+    (x,y),a,n = _grid(s), rng.choice([0,np.pi/2,rng.random()*np.pi]), int(rng.integers(2, 5))
+    k = np.floor((x*np.cos(a)+y*np.sin(a)+2)*rng.uniform(6, 40)).astype(int) % n
+    return _palette(rng, n).astype(np.float32)[k]*(.85+.3*_noise(rng, s, s, 30)[...,None])
+
+def _checks(rng, s):
+    (x,y),f,n = _grid(s), rng.uniform(4, 24), int(rng.integers(2, 5))
+    k = np.floor(x*f + .5*(rng.random() < .5)*np.floor(y*f*2)) + np.floor(y*f*2)
+    return _palette(rng, n).astype(np.float32)[k.astype(int) % n]*(.85+.3*_noise(rng, s, s, 30)[...,None])
+
+def _bokeh(rng, s):
+    img = _mix(_grid(s)[1] + .3*_noise(rng, s, s, 3), *_palette(rng, 3)*.5)
+    for p,r,c in zip(rng.integers(0, s, (60,2)), rng.integers(4, 40, 60), _palette(rng, 60)):
+        glow = img.copy(); cv2.circle(glow, p.tolist(), int(r), c.tolist(), -1, 16); img = .5*img+.5*glow
+    return img
+
+def _park(rng, s):
+    sky,hill,leaf = _palette(rng, 3), _palette(rng, 4), _hsv(.2+.2*rng.random(30), .3+.5*rng.random(30), .15+.6*rng.random(30))
+    img = _mix(_grid(s)[1]*1.2 + .25*_noise(rng, s, s, 4), sky[0], sky[1]*.5+120)
+    x = np.arange(s)
+    for k,c in enumerate(hill):
+        y = s*(.4+.13*k) + s*.1*np.interp(x, np.linspace(0, s, 7+4*k), rng.standard_normal(7+4*k))
+        cv2.fillPoly(img, [np.c_[np.r_[x,s,0], np.r_[y,s,s]].astype(np.int32)], c.tolist())
+    for p,r,c in zip(rng.random((30,2))*(s,.3*s)+(0,.35*s), rng.uniform(10, 60, 30), leaf):
+        cv2.line(img, (int(p[0]),int(p[1])), (int(p[0]),int(p[1]+3*r)), (60,44,32), max(1, int(r/6)))
+        for q in rng.standard_normal((6,2))*r/2: cv2.circle(img, (int(p[0]+q[0]),int(p[1]+q[1])), int(r*.6), (c*rng.uniform(.8, 1.2)).tolist(), -1)
+    return img
+
+def _town(rng, s):
+    img = _mix(_grid(s)[1], *_palette(rng, 2))
+    for x,w,h,c,lit in zip(np.sort(rng.integers(-40, s, 26)), rng.integers(30, 110, 26), rng.uniform(.2, .9, 26), _palette(rng, 26), _palette(rng, 26)):
+        y = int(s*(1-h))
+        cv2.rectangle(img, (int(x),y), (int(x+w),s), c.tolist(), -1)
+        for wy in range(y+8, s, 22):
+            for wx in range(int(x)+6, int(x+w)-10, 16): cv2.rectangle(img, (wx,wy), (wx+8,wy+11), (lit*(.5+.6*((wx*wy) % 7)/7)).tolist(), -1)
+    return img
+
+def _curtain(rng, s):
+    x,y = _grid(s)
+    t = .5+.5*np.sin(rng.uniform(20, 70)*(x+.02*np.sin(5*y)) + 3*_noise(rng, s, s, 3))
+    c = _palette(rng, 1)[0]
+    img = _mix(t, c*.25, c, c*1.15)
+    for a,b,c in zip(rng.random(3), rng.random(3), _palette(rng, 3)):
+        beam = np.exp(-((x-a-(b-.5)*y)/(.03+.12*y))**2)[...,None]
+        img = img*(1-.5*beam) + .5*beam*(.5*c+128)
+    return img
+
+def _wall(rng, s):
+    c = _palette(rng, 6)
+    x,y = _grid(s)
+    img = _mix(.5+.25*np.sign(np.sin(x*rng.uniform(10, 120)))*(rng.random() < .6)+.2*_noise(rng, s, s, 5), c[0], c[1]*.4+c[0]*.6)
+    for p,q,col in zip(rng.integers(0, s, (9,2)), rng.integers(30, 160, (9,2)), _palette(rng, 9)):
+        a,b = p.tolist(), (p+q).tolist()
+        cv2.rectangle(img, a, b, (col*.5).tolist(), -1); cv2.rectangle(img, (a[0]+5,a[1]+5), (b[0]-5,b[1]-5), col.tolist(), -1)
+        if q[0] > 80: cv2.line(img, ((a[0]+b[0])//2,a[1]), ((a[0]+b[0])//2,b[1]), (col*.5).tolist(), 5)
+    return img*(.8+.3*_noise(rng, s, s, 2)[...,None])
+
+# %% ../../nbs/04_figures.ipynb #c024
+_ROOMS = (_marble, _clouds, _stripes, _checks, _bokeh, _park, _town, _curtain, _wall, _wall, _park)
+
+def _clutter(img, rng, count):
+    "Random boxes, discs, bars and rings"
+    h,w = img.shape[:2]
+    u,kinds,colors = rng.random((count,6)), rng.integers(0, 4, count), _palette(rng, count).tolist()
+    for kind,(a,b,c,d,e,f),col in zip(kinds, u, colors):
+        p,r,thick = (int(a*w),int(b*h)), (3+int(c*c*w*.3),3+int(d*d*h*.4)), -1 if e < .7 else 1+int(h/80)
+        if kind == 0: cv2.rectangle(img, p, (p[0]+r[0],p[1]+r[1]), col, thick, 16)
+        elif kind == 1: cv2.circle(img, p, r[0]//2+1, col, thick, 16)
+        elif kind == 2: cv2.line(img, p, (int(f*w),int(e*h)), col, 1+int(c*h/18), 16)
+        else: cv2.ellipse(img, p, r, 180*f, 0, 360, col, thick, 16)
+    return img
+
+@lru_cache(96)
+def backdrop(
+    number:int, # which one; any whole number
+    side:int=640, # width and height, px
+) -> np.ndarray: # RGB, (side, side, 3) uint8
+    "A made-up wall, park, town, curtain, pattern; kept once made"
+    rng = np.random.default_rng((77, number))
+    img = np.clip(_ROOMS[number % len(_ROOMS)](rng, side), 0, 255).astype(np.uint8)
+    if rng.random() < .3: _clutter(img, rng, int(rng.integers(3, 30)))
+    blur = (0,0,1.5,3,6)[int(rng.integers(5))]
+    return cv2.GaussianBlur(img, (0,0), blur) if blur else img
+
+def _crop(rng, size, count):
+    "A random window of a random backdrop, (H, W, 3) uint8"
+    img,(w,h),u = backdrop(int(rng.integers(count))), size, rng.random(4)
+    s = img.shape[0]
+    z = min((.8+1.4*u[0])*max(w,h,64), s)/max(w, h)
+    cw,ch = max(1, int(z*w)), max(1, int(z*h))
+    x,y = int(u[1]*(s-cw)), int(u[2]*(s-ch))
+    out = cv2.resize(img[y:y+ch, x:x+cw], (w,h), interpolation=cv2.INTER_LINEAR)
+    return cv2.flip(out, 1) if u[3] < .5 else out
+
+# %% ../../nbs/04_figures.ipynb #c025
+@dataclass(frozen=True)
+class Style:
+    "How a picture is made; the numbers are chances unless they say otherwise"
+    supersample:int=2 # canvas px per image px
+    backdrops:int=66 # how many different ones
+    mixed:float=.25 # two backdrops in one
+    floor:float=.6 # a floor below the horizon
+    clutter:int=6 # at most so many things behind the dancers
+    noise:float=.06 # strongest grain, share of full white
+    blur:float=.25 # a soft picture
+    motion_blur:float=.06 # a smeared picture
+    truncate:float=.12 # the picture cuts a dancer
+    plain:bool=False # a light grey room and nothing else (not a chance)
+
+def _floor(img, rng, camera):
+    "Planks or tiles, in the right perspective"
+    near,far = camera.distance-1, -14.
+    u,(a,b) = rng.random(3), _palette(rng, 2)
+    b = a*.8 + b*.2*u[2]
+    def quads(x0, x1, z0, z1):
+        xyz = np.stack([np.stack([x, np.zeros_like(x), z], -1) for x,z in ((x0,z0), (x1,z0), (x1,z1), (x0,z1))], -2)
+        return np.clip(camera.project(xyz)*16, -4e8, 4e8).round().astype(np.int32)
+    one = np.ones(1)
+    cv2.fillConvexPoly(img, quads(-300*one, 300*one, near*one, -300*one)[0], a.tolist(), 16, 4)
+    w = .15+.6*u[1]
+    x = (np.arange(-14, 14)*2+rng.random())*w
+    if u[0] < .3: return img
+    if u[0] < .65: x0,z0,z1 = x, np.full(28, near), np.full(28, far)
+    else:
+        w = max(w, .35)
+        i,k = np.mgrid[-8:8, 0:18].reshape(2, -1)
+        x0,z0 = (2*i + k%2)*w, near-k*w
+        z1 = z0-w
+    for q in quads(x0, x0+w, z0, z1): cv2.fillConvexPoly(img, q, b.tolist(), 16, 4)
+    return img
+
+def _backstage(rng, size, style, camera):
+    "Everything behind the dancers, (H, W, 3) uint8"
+    w,h = size
+    if style.plain: return np.full((h,w,3), (226,227,231), np.uint8)
+    img,u = _crop(rng, size, style.backdrops), rng.random(3)
+    if u[0] < style.mixed: img = cv2.addWeighted(img, .55, _crop(rng, size, style.backdrops), .45, 0)
+    if u[1] < style.floor: _floor(img, rng, camera)
+    return _clutter(img, rng, int(u[2]*(style.clutter+1)))
+
+def _shadow(img, camera, verts, stature):
+    "A dark spot on the floor below a dancer"
+    x,_,z = (verts.min(0)+verts.max(0))/2
+    ring = np.stack([np.cos(_ring(14))*.25*stature+x, np.zeros(14), np.sin(_ring(14))*.2*stature+z], -1)
+    p = camera.project(ring).round().astype(int)
+    x0,y0,x1,y1 = *np.clip(p.min(0), 0, img.shape[1::-1]), *np.clip(p.max(0)+1, 0, img.shape[1::-1])
+    if x1-x0 < 2 or y1-y0 < 2: return
+    roi = img[y0:y1, x0:x1]
+    dark = cv2.fillConvexPoly(roi.copy(), np.int32(p-(x0,y0)), (10,10,14), 16)
+    cv2.addWeighted(roi, .5, dark, .5, 0, dst=roi)
+
+# %% ../../nbs/04_figures.ipynb #c026
 @lru_cache(1)
 def _grain(): return np.clip(np.random.default_rng(5).standard_normal((1024,1024,3))*40+128, 0, 255).astype(np.uint8)
 
-def _develop(canvas, rng, style):
-    "From canvas to picture: average down, lens, light, grain"
-    ss = style.supersample
-    h,w = canvas.shape[0]//ss, canvas.shape[1]//ss
-    img = cv2.resize(canvas[...,:3] if ss == 1 else canvas, (w,h), interpolation=cv2.INTER_AREA)
-    img = np.ascontiguousarray(img[...,:3])
+def _smear(img, angle):
+    "A short straight shake of the camera"
+    k = np.zeros((7,7), np.float32)
+    d = np.array([np.cos(angle), np.sin(angle)])*3
+    cv2.line(k, (3-d).round().astype(int).tolist(), (3+d).round().astype(int).tolist(), 1., 1)
+    return cv2.filter2D(img, -1, k/k.sum())
+
+def _develop(img, rng, style):
+    "Lens, exposure and grain"
     if style.plain: return img
-    u = rng.random(8)
+    (h,w),u = img.shape[:2], rng.random(10)
     if u[0] < style.blur: img = cv2.GaussianBlur(img, (0,0), .4+1.1*u[1])
-    if u[2] < style.motion_blur:
-        k = np.zeros((7,7), np.float32)
-        cv2.line(k, (3-int(3*np.cos(6*u[1])), 3-int(3*np.sin(6*u[1]))), (3+int(3*np.cos(6*u[1])), 3+int(3*np.sin(6*u[1]))), 1., 1)
-        img = cv2.filter2D(img, -1, k/k.sum())
+    if u[2] < style.motion_blur: img = _smear(img, 2*np.pi*u[1])
     x = np.linspace(0, 1, 256)[:,None]**np.exp(.5*(u[3]-.5))
-    lut = np.clip(255*x*(.75+.5*u[4])*(.93+.14*u[5:8]) + 30*(u[3]-.4), 0, 255).astype(np.uint8)
-    img = cv2.LUT(img, lut[None])
-    g = style.noise*rng.random()**2
-    if w <= 1024 and h <= 1024 and g > .004:
-        x,y = rng.integers(0, (1025-w, 1025-h))
-        img = cv2.addWeighted(img, 1, _grain()[y:y+h, x:x+w], 255*g/40, -128*255*g/40)
-    return img
+    img = cv2.LUT(img, np.clip(255*x*(.8+.45*u[4])*(.93+.14*u[5:8]) + 30*(u[3]-.45), 0, 255).astype(np.uint8)[None])
+    g = style.noise*u[8]**3
+    if g < .003: return img
+    y,x = (rng.random(2)*(1024-min(h,1023), 1024-min(w,1023))).astype(int)
+    grain = np.resize(_grain()[y:y+h, x:x+w], img.shape) if max(h,w) > 1023 else _grain()[y:y+h, x:x+w]
+    return cv2.addWeighted(img, 1, grain, 255*g/40, -128*255*g/40)
 
-# %% ../../nbs/04_figures.ipynb #c024
-def _annotate(ids, dancers, points, frames, camera, ss):
+# %% ../../nbs/04_figures.ipynb #c027
+def _frame(verts, size, camera):
+    "Corner (x, y) and extent (w, h) of the part of the picture that holds the dancers, px"
+    xy = np.concatenate([camera.project(v) for v in verts])
+    low = np.clip(np.floor(xy.min(0))-3, 0, np.array(size)-1).astype(int)
+    high = np.clip(np.ceil(xy.max(0))+4, low+1, size).astype(int)
+    return low, high-low
+
+def _compose(img, canvas, ids, corner, ss):
+    "Average the canvas down and lay it over the picture"
+    h,w = canvas.shape[0]//ss, canvas.shape[1]//ss
+    roi = img[corner[1]:corner[1]+h, corner[0]:corner[0]+w]
+    paint = cv2.cvtColor(cv2.resize(canvas, (w,h), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)
+    clear = cv2.resize(cv2.threshold(ids, 0, 255, cv2.THRESH_BINARY_INV)[1], (w,h), interpolation=cv2.INTER_AREA)
+    roi[:] = cv2.add(cv2.multiply(roi, cv2.merge([clear]*3), scale=1/255), paint)
+
+def _annotate(ids, dancers, points, frames, camera, size, corner, ss):
     "Rows for the dancers of whom something is seen"
-    h,w = ids.shape
-    rows = dict(keypoints=[], visible=[], bbox=[], area=[], track_id=[])
+    rows = []
     for i,d in enumerate(dancers):
-        mask = cv2.inRange(ids, 1+i*_PARTS, (i+1)*_PARTS)
-        area = cv2.countNonZero(mask)
-        if not area: continue
-        rows['keypoints'].append(camera.project(points[i])); rows['area'].append(area/ss**2); rows['track_id'].append(i)
-        rows['visible'].append(point_visibility(ids, i, points[i], frames[i], camera, d.body, ss))
-        rows['bbox'].append(np.divide(cv2.boundingRect(mask), ss))
-    n = len(rows['area'])
-    cols = {k: np.array(v, float).reshape(n, *s) for (k,v),s in zip(rows.items(), [(17,2),(17,),(4,),(),()])}
-    return Instances.make(**(cols | {k: cols[k].astype(int) for k in ('visible','track_id')}))
+        mask = cv2.inRange(ids, 1+i*len(_PARTS), (i+1)*len(_PARTS))
+        if not (count := cv2.countNonZero(mask)): continue
+        x,y,w,h = np.divide(cv2.boundingRect(mask), ss)
+        v = point_visibility(ids, i, points[i], frames[i], camera, d.body.stature, size, corner, ss)
+        rows.append((camera.project(points[i]), v, (x+corner[0],y+corner[1],w,h), count/ss**2, i))
+    if not rows: return Instances.empty(17)
+    xy,v,box,area,track = map(np.array, zip(*rows))
+    return Instances.make(xy, v, bbox=box, area=area, track_id=track)
 
-def _paint_on(canvas, rng, style, camera, dancers, verts, frames, points, light, image=True):
-    "Paint, then read the truth off the ids"
-    ss = style.supersample
-    if image:
-        for d,v in zip(dancers, verts): _shadow(canvas, camera, v.mean(0), d.body.stature, ss)
-    paint_dancers(canvas, dancers, verts, frames, camera, light, ss)
-    people = _annotate(cv2.extractChannel(canvas, 3), dancers, points, frames, camera, ss)
-    return (_develop(canvas, rng, style) if image else None), people
+def _expose(img, size, style, camera, dancers, verts, frames, points, light):
+    "Paint the dancers over `img` (None: only the truth) and read the truth off the ids"
+    ss,fine = style.supersample, max(size) > 400
+    corner,extent = _frame(verts, size, camera)
+    canvas = np.zeros((extent[1]*ss, extent[0]*ss, 4), np.uint8)
+    paint_dancers(canvas, dancers, verts, frames, camera, light, corner, ss, fine)
+    ids = cv2.extractChannel(canvas, 3)
+    if img is not None:
+        for d,v in zip(dancers, verts): _shadow(img, camera, v, d.body.stature)
+        _compose(img, canvas, ids, corner, ss)
+    return _annotate(ids, dancers, points, frames, camera, size, corner, ss)
 
-def _picture(rng, size, style, camera, *scene, image=True):
-    "A room, then the dancers in it; without `image` only the truth"
-    ss = style.supersample
-    if not image: return _paint_on(np.zeros((size[1]*ss,size[0]*ss,4), np.uint8), rng, style, camera, *scene, image=False)
-    horizon = camera.centre[1] - camera.focal*np.tan(camera.pitch)
-    return _paint_on(_backstage(rng, size, style, horizon, camera.centre[0]), rng, style, camera, *scene)
-
-def _stage(dancer, pose, place, lift=0.):
+# %% ../../nbs/04_figures.ipynb #c028
+def _stage(dancer, pose, place, lift, fine):
     "One dancer in the room: surface, frames, keypoints; the lowest point touches the floor"
     j,g = forward(pose_rotations(pose[None]), dancer.body)
-    v,p = mesh_points(dancer, j, g)[0], pose_points(j, g, dancer.body)[0]
+    v,p = mesh_points(dancer, j, g, fine)[0], pose_points(j, g, dancer.body)[0]
     move = np.array([place[0], lift - v[:,1].min(), place[1]])
     return v+move, g[0], p+move
 
+def _light(u):
+    "From three numbers in 0-1 to a unit vector towards the light, camera axes"
+    v = np.array([2*u[0]-1, -.3-u[1], -.4-.5*u[2]])
+    return v/np.sqrt(v@v)
+
 def _scene(seed, size, people, style, image=True):
     rng = np.random.default_rng(seed)
-    dancers = [random_dancer(rng) for _ in range(people)]
-    spots = np.cumsum(np.c_[rng.uniform(.25, .95, people)*rng.choice((-1,1), people), rng.uniform(-.7, .7, people)], 0)
-    spots -= spots.mean(0)
-    lift = np.where(rng.random(people) < .12, rng.uniform(.05, .5, people), 0)
-    verts,frames,points = zip(*(_stage(d, random_pose(rng), s, l) for d,s,l in zip(dancers, spots, lift)))
-    u = rng.random(9)
-    far = 2.6+4*u[0]+.5*people
-    camera = Camera(far, .5+1.6*u[1], np.radians(-8+22*u[2])*(u[1]*.7+.5), np.radians(5)*rng.standard_normal())
-    fill = .95+.7*u[3] if u[4] < style.truncate else .5+.43*u[3]
-    camera = camera.fit(np.concatenate(verts), size, fill, (2*u[5]-1, 2*u[6]-1))
-    light = np.array([2*u[7]-1, -.3-u[8], -.8]); light /= np.linalg.norm(light)
-    return _picture(rng, size, style, camera, dancers, verts, frames, points, light, image=image)
+    dancers,u = [random_dancer(rng) for _ in range(people)], rng.random((people,5))
+    step = np.c_[(.25+.7*u[:,0])*np.where(u[:,1] < .5, -1, 1), 1.4*u[:,2]-.7]
+    spots = np.cumsum(step, 0) - np.cumsum(step, 0).mean(0)
+    lift = np.where(u[:,3] < .12, .05+.45*u[:,4], 0)
+    fine = max(size) > 400
+    verts,frames,points = zip(*(_stage(d, random_pose(rng), s, l, fine) for d,s,l in zip(dancers, spots, lift)))
+    u = rng.random(10)
+    camera = Camera(2.6+4*u[0]+.5*people, .5+1.6*u[1], np.radians(-8+22*u[2])*(.5+.7*u[1]), np.radians(6)*(u[3]-.5+u[9]-.5))
+    fill = .95+.7*u[4] if u[5] < style.truncate else .5+.43*u[4]
+    camera = camera.fit(np.concatenate(verts), size, fill, (2*u[6]-1, 2*u[7]-1))
+    img = _backstage(rng, size, style, camera) if image else None
+    rows = _expose(img, size, style, camera, dancers, verts, frames, points, _light(np.r_[u[8], u[:2]]))
+    return (_develop(img, rng, style) if image else None), rows
 
 def render_scene(
     seed, # whole number or tuple of them: the same seed gives the same bytes
@@ -661,7 +789,7 @@ def render_scene(
     "A picture of dancers, and the truth about it"
     return _scene(seed, size, people, style)
 
-# %% ../../nbs/04_figures.ipynb #c025
+# %% ../../nbs/04_figures.ipynb #c029
 class _Renderer:
     "Paints image `i` of a data set when its file is read"
     def __init__(self, seed, size, people, style): self.seed,self.size,self.people,self.style = seed,size,people,style
@@ -685,7 +813,7 @@ def rendered_dataset(
     rows = Instances.cat(rows)
     return PoseData('rendered', load_schema('rendered'), images, rows.replace(id=np.arange(len(rows))+1), MemorySource(paint))
 
-# %% ../../nbs/04_figures.ipynb #c027
+# %% ../../nbs/04_figures.ipynb #c031
 _GLIDE = ('sway','up') # metres to the dancer's left, metres off the floor
 def _keys(*poses):
     "Key poses of one bar, one per beat -> (beats, 29 + 2)"
@@ -745,7 +873,7 @@ def _perform(dance, beats, amplitude):
     p[:,0] += 2*np.pi*spin*beats/n
     return limit_pose(p[:,:-2]), p[:,-2:]
 
-# %% ../../nbs/04_figures.ipynb #c028
+# %% ../../nbs/04_figures.ipynb #c032
 _LIMB_DOFS = dict(upper_arm=('arm_raise','arm_around','arm_twist'), forearm=('elbow','wrist'), arm=('arm_raise','arm_around','arm_twist','elbow','wrist'),
     thigh=('leg_raise','leg_spread','leg_twist'), shin=('knee','ankle'), leg=('leg_raise','leg_spread','leg_twist','knee','ankle'),
     torso=('bend','side','twist'), head=('nod','head_tilt','head_turn'))
@@ -775,7 +903,7 @@ class Mistake:
         ramp = min(.25, (self.stop-self.start)/3)
         return _ease((t-self.start)/ramp)*_ease((self.stop-t)/ramp)
 
-# %% ../../nbs/04_figures.ipynb #c029
+# %% ../../nbs/04_figures.ipynb #c033
 @dataclass(frozen=True)
 class Motion:
     "A dance of T frames, and all that is true about it"
@@ -812,7 +940,7 @@ def _limb_joint(limb):
     side,stem = _split(limb)
     return JOINTS.index(_named(side, _LIMB_JOINT[stem]))
 
-# %% ../../nbs/04_figures.ipynb #c030
+# %% ../../nbs/04_figures.ipynb #c034
 def _wrong_angles(poses, m, t, perform):
     "Mistakes that live in the joint angles: late, small, mirrored, missing"
     side,stem = _split(m.limb)
@@ -824,16 +952,23 @@ def _wrong_angles(poses, m, t, perform):
     elif m.kind == 'missing': poses[:,d] -= w*poses[:,d]
     return poses
 
+def _turn(v):
+    "Rotation vectors (T, 3), radians -> matrices (T, 3, 3)"
+    th = np.linalg.norm(v, axis=-1)[:,None,None]
+    k = (_K*(v/np.maximum(th[:,0], 1e-12))[...,None,None]).sum(1)
+    return np.eye(3) + np.sin(th)*k + (1-np.cos(th))*(k@k)
+
 def _wrong_rotations(rotations, m, t, body):
     "An 'angle' mistake turns the limb about the dancer's forward axis"
     g = forward(rotations, body)[1]
     j,side = _limb_joint(m.limb), _split(m.limb)[0]
-    th = (np.radians(m.degrees)*(1 if side == 'left' else -1)*m.weight(t))[:,None,None]
-    a = (np.swapaxes(g[:,PARENTS[j]], 1, 2) @ g[:,0,:,2,None])[...,0]
-    k = np.zeros((len(t),3,3))
-    k[:,2,1],k[:,1,2],k[:,0,2],k[:,2,0],k[:,1,0],k[:,0,1] = a[:,0],-a[:,0],a[:,1],-a[:,1],a[:,2],-a[:,2]
+    th = np.radians(m.degrees)*(1 if side == 'left' else -1)*m.weight(t)
+    ahead,limb = g[:,0,:,2], g[:,j,:,1]
+    axis = ahead - (ahead*limb).sum(-1, keepdims=True)*limb
+    axis /= np.maximum(np.linalg.norm(axis, axis=-1, keepdims=True), .2)
+    a = (np.swapaxes(g[:,PARENTS[j]], 1, 2) @ axis[...,None])[...,0]
     out = rotations.copy()
-    out[:,j] = (np.eye(3) + np.sin(th)*k + (1-np.cos(th))*(k@k)) @ rotations[:,j]
+    out[:,j] = _turn(a*th[:,None]) @ rotations[:,j]
     return out
 
 def choreography(
@@ -887,15 +1022,15 @@ def _root(dancer, rotations, glide, turn, start, stop):
 
 def _film(name, fps, size, rotations, correct, root, mistakes, dancer, camera):
     j,g = forward(rotations, dancer.body, root)
-    v,p = mesh_points(dancer, j, g), pose_points(j, g, dancer.body)
+    v,p = mesh_points(dancer, j, g, max(size) > 400), pose_points(j, g, dancer.body)
     if camera is None: camera = Camera(4.5, 1.1).fit(v[::4], size, .88)
     seen = np.ones((len(j),17), int)
     for i in range(len(j)):
-        people = _picture(None, size, Style(), camera, [dancer], [v[i]], [g[i]], [p[i]], np.array([0,-.6,-.8]), image=False)[1]
+        people = _expose(None, size, Style(), camera, [dancer], [v[i]], [g[i]], [p[i]], np.array([0,-.6,-.8]))
         seen[i] = people.visible[0] if len(people) else 0
     return Motion(name, fps, tuple(size), camera.project(p), seen, p, j, rotations, g, correct, mistakes, dancer, camera)
 
-# %% ../../nbs/04_figures.ipynb #c031
+# %% ../../nbs/04_figures.ipynb #c035
 def _zoom(camera, old, new):
     "The same view in a picture of another size"
     s = min(new[0]/old[0], new[1]/old[1])
@@ -913,17 +1048,17 @@ def render_clip(
     motions = [motion] if isinstance(motion, Motion) else list(motion)
     size = tuple(size or motions[0].size)
     dancers,n = [m.dancer for m in motions], min(map(len, motions))
-    verts = [mesh_points(m.dancer, m.joints[:n], m.frames[:n]) for m in motions]
+    verts = [mesh_points(m.dancer, m.joints[:n], m.frames[:n], max(size) > 400) for m in motions]
     if camera is None and len(motions) == 1: camera = _zoom(motions[0].camera, motions[0].size, size)
     camera = camera or Camera(5., 1.2).fit(np.concatenate([v[::4].reshape(-1,3) for v in verts]), size, .92)
     rng = np.random.default_rng((seed, 6))
-    light = np.array([2*rng.random()-1, -.9, -.8]); light /= np.linalg.norm(light)
-    stage = _backstage(rng, size, style, camera.centre[1]-camera.focal*np.tan(camera.pitch), camera.centre[0])
+    light,stage = _light(rng.random(3)), _backstage(rng, size, style, camera)
     frames,rows = [],[]
     for i in range(n):
-        img,people = _paint_on(stage.copy(), np.random.default_rng((seed, 9)), style, camera, dancers, [v[i] for v in verts],
-            [m.frames[i] for m in motions], [m.keypoints3d[i] for m in motions], light)
-        frames.append(img); rows.append(people.replace(image_id=i+1))
+        img = stage.copy()
+        people = _expose(img, size, style, camera, dancers, [v[i] for v in verts], [m.frames[i] for m in motions],
+            [m.keypoints3d[i] for m in motions], light)
+        frames.append(_develop(img, np.random.default_rng((seed, 9)), style)); rows.append(people.replace(image_id=i+1))
     rows = Instances.cat(rows)
     images = [ImageInfo(i+1, f'clip{seed}/{i:06d}.png', *size, video=f'clip{seed}', frame=i) for i in range(n)]
     data = PoseData('rendered clip', load_schema('rendered'), images, rows.replace(id=np.arange(len(rows))+1),
