@@ -144,7 +144,7 @@ def _tube(y, rx, rz, n, z=0.):
 
 def _egg(centre, radii, rings, n):
     "An ellipsoid"
-    t = np.linspace(-np.pi/2+.2, np.pi/2-.2, rings)
+    t = np.linspace(-np.pi/2+.04, np.pi/2-.04, rings)
     v,q = _tube(np.sin(t), np.cos(t), np.cos(t), n)
     return v*radii + centre, q
 
@@ -222,6 +222,7 @@ def _add_limbs(t, n):
         v = v[:,[0,2,1]]
         v[:,1] = np.maximum(v[:,1]-.016, -.039)
         t.add(f'{s}_foot', f'{s}_ankle', (v,q), 'shoe')
+        t.add(f'{s}_foot', f'{s}_ankle', (v,np.r_[:6,24:30].reshape(2,6)), 'shoe')
 
 def _add_head(t, rings, n):
     t.add('head', 'head', _egg(_SKULL, _SKULL_R, rings, n), 'skin')
@@ -371,7 +372,7 @@ def mesh_points(
     return joints[:,t.joint] + np.einsum('tvij,vj->tvi', frames[:,t.joint], v)
 
 # %% ../../nbs/04_figures.ipynb #c017
-_NEARER = dict(neck=-.05, chest=.03, hat=.12, skirt=.07, left_foot=-.02, right_foot=-.02, head=.02) # who wins a tie, m
+_NEARER = dict(neck=-.05, chest=.06, pelvis=.04, hat=.12, skirt=.07, left_foot=-.02, right_foot=-.02, head=.02) # who wins a tie, m
 _PARTS = _template().parts
 _TIES = np.array([_NEARER.get(p, 0.) for p in _PARTS])
 _OCTAGON = np.stack([np.cos(_ring(8)), np.sin(_ring(8))], -1)
@@ -677,7 +678,7 @@ def _backstage(rng, size, style, camera):
 def _shadow(img, camera, verts, stature):
     "A dark spot on the floor below a dancer"
     x,_,z = (verts.min(0)+verts.max(0))/2
-    ring = np.stack([np.cos(_ring(14))*.25*stature+x, np.zeros(14), np.sin(_ring(14))*.2*stature+z], -1)
+    ring = np.stack([np.cos(_ring(24))*.25*stature+x, np.zeros(24), np.sin(_ring(24))*.2*stature+z], -1)
     p = camera.project(ring).round().astype(int)
     x0,y0,x1,y1 = *np.clip(p.min(0), 0, img.shape[1::-1]), *np.clip(p.max(0)+1, 0, img.shape[1::-1])
     if x1-x0 < 2 or y1-y0 < 2: return
