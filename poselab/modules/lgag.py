@@ -8,7 +8,7 @@ __all__ = ['LGAG']
 # %% ../../nbs/12_lgag.ipynb #c002
 from torch import Tensor, nn
 
-# %% ../../nbs/12_lgag.ipynb #c003
+# %% ../../nbs/12_lgag.ipynb #c009
 class LGAG(nn.Module):
     "Large-kernel grouped attention gate (paper 000, Eq. 2-3)"
     def __init__(self,
