@@ -6,12 +6,12 @@
 __all__ = ['LEFT', 'RIGHT', 'CENTRE', 'PAPER', 'SHIFT', 'side_color', 'keypoint_colors', 'limb_colors', 'to_rgb', 'paint_pose',
            'draw_pose', 'pose_legend', 'show_images', 'overlay_heatmap']
 
-# %% ../nbs/02_draw.ipynb #c002
+# %% ../nbs/02_draw.ipynb #c011
 import cv2
 import numpy as np
 from .schema import PoseSchema
 
-# %% ../nbs/02_draw.ipynb #c003
+# %% ../nbs/02_draw.ipynb #c012
 LEFT, RIGHT, CENTRE = '#D55E00', '#0072B2', '#7F7F7F' # the person's own left and right, and the middle
 PAPER = '#FFFFFF' # the thin rim around everything painted on a picture
 
@@ -31,23 +31,31 @@ def to_rgb(color:str) -> tuple: # (r, g, b), whole numbers 0 to 255
     "The three numbers in '#rrggbb'"
     return tuple(int(color[i:i+2], 16) for i in (1, 3, 5))
 
-# %% ../nbs/02_draw.ipynb #c004
+# %% ../nbs/02_draw.ipynb #c016
 def _people(keypoints, visible, schema):
     "Keypoints as (P, K, 2), visibility as (P, K), 0 where a number is missing"
     xy = np.asarray(keypoints, dtype=float)
     k = schema.num_keypoints
     if xy.shape[-2:] != (k, 2): raise ValueError(f'{schema.name} has {k} keypoints, so a pose is ({k}, 2); this one is {xy.shape}.')
     xy = xy.reshape(-1, k, 2)
-    v = np.full(xy.shape[:2], 2) if visible is None else np.asarray(visible).reshape(xy.shape[:2])
+    v = np.full(xy.shape[:2], 2) if visible is None else np.asarray(visible)
+    if v.size != xy.shape[0]*k: raise ValueError(f'visible is {v.shape}; {len(xy)} poses of {schema.name} need ({len(xy)}, {k}).')
     seen = (np.abs(np.nan_to_num(xy, nan=np.inf)) < 1e5).all(-1) # farther than 100,000 px is no place in a picture
-    return xy, np.where(seen, v, 0)
+    return xy, np.where(seen, v.reshape(-1, k), 0)
 
-def _per(colors, default, n):
+def _per(colors, default, what):
     "One colour per item from None, one colour, or a list"
     if colors is None: return default
-    return [colors]*n if isinstance(colors, str) else list(colors)
+    colors = [colors]*len(default) if isinstance(colors, str) else list(colors)
+    if len(colors) != len(default): raise ValueError(f'{len(colors)} colours for {len(default)} {what}.')
+    return colors
 
-# %% ../nbs/02_draw.ipynb #c005
+def _both_colors(schema, colors, dot_colors):
+    "Colours of limbs and of keypoints; one colour for all means the keypoints too"
+    if dot_colors is None and isinstance(colors, str): dot_colors = colors
+    return _per(colors, limb_colors(schema), 'limbs'), _per(dot_colors, keypoint_colors(schema), 'keypoints')
+
+# %% ../nbs/02_draw.ipynb #c018
 SHIFT = 4 # cv2 places points on a sixteenth of a pixel
 
 def _line(img, a, b, color, width): cv2.line(img, a, b, to_rgb(color), width, cv2.LINE_AA, SHIFT)
@@ -64,7 +72,7 @@ def _paint_person(img, xy, v, schema, thickness, limbs, dots):
         if s <= 0: continue
         _dot(img, p, r + 1, PAPER)
         _dot(img, p, r, c)
-        if s == 1: _dot(img, p, r - max(1, .6*thickness), PAPER) # hollow
+        if s == 1: _dot(img, p, .55*r, PAPER) # hollow
 
 def paint_pose(
     img:np.ndarray, # RGB picture, (H, W, 3) uint8; it stays as it is
@@ -80,12 +88,11 @@ def paint_pose(
         raise ValueError(f'paint_pose needs an RGB picture, (H, W, 3) uint8; this is {img.shape} {img.dtype}.')
     out = np.ascontiguousarray(img).copy()
     if thickness is None: thickness = max(1, round(min(img.shape[:2])/130))
-    limbs = _per(colors, limb_colors(schema), len(schema.limbs))
-    dots = _per(colors if dot_colors is None and isinstance(colors, str) else dot_colors, keypoint_colors(schema), schema.num_keypoints)
+    limbs,dots = _both_colors(schema, colors, dot_colors)
     for xy,v in zip(*_people(keypoints, visible, schema)): _paint_person(out, xy, v, schema, thickness, limbs, dots)
     return out
 
-# %% ../nbs/02_draw.ipynb #c006
+# %% ../nbs/02_draw.ipynb #c026
 def _axes(ax, figsize=None):
     import matplotlib.pyplot as plt
     return plt.subplots(figsize=figsize)[1] if ax is None else ax
@@ -117,13 +124,12 @@ def draw_pose(
 ): # the axes
     "Draw poses as a figure: y down, equal aspect, axes in px"
     ax = _axes(ax, (4, 4))
-    limbs = _per(colors, limb_colors(schema), len(schema.limbs))
-    dots = _per(colors if dot_colors is None and isinstance(colors, str) else dot_colors, keypoint_colors(schema), schema.num_keypoints)
+    limbs,dots = _both_colors(schema, colors, dot_colors)
     for xy,v in zip(*_people(keypoints, visible, schema)): _draw_person(ax, xy, v, schema, limbs, dots, size)
     _frame(ax, img, title)
     return ax
 
-# %% ../nbs/02_draw.ipynb #c007
+# %% ../nbs/02_draw.ipynb #c027
 def pose_legend(
     ax, # matplotlib axes or figure
     **kwargs, # for its legend, for example loc='outside lower center', ncols=4
@@ -134,7 +140,7 @@ def pose_legend(
     dots = [dot(LEFT, LEFT, "person's left"), dot(RIGHT, RIGHT, "person's right"), dot(CENTRE, CENTRE, 'middle'), dot(CENTRE, 'white', 'occluded')]
     return ax.legend(handles=dots, frameon=False, handletextpad=.1, **kwargs)
 
-# %% ../nbs/02_draw.ipynb #c008
+# %% ../nbs/02_draw.ipynb #c030
 def show_images(
     images:list, # pictures, (H, W, 3) uint8, or maps (H, W)
     titles:list=None, # one per picture
@@ -155,14 +161,14 @@ def show_images(
         ax.set_title(t, fontsize=9)
     return fig
 
-# %% ../nbs/02_draw.ipynb #c009
+# %% ../nbs/02_draw.ipynb #c031
 def overlay_heatmap(
     img:np.ndarray, # RGB picture, (H, W, 3) uint8
     heat:np.ndarray, # one map of any size, (h, w); its corners lie on the picture's corners
     alpha:float=.7, # how much of the picture the peak covers, 0 to 1
 ) -> np.ndarray: # a new picture, (H, W, 3) uint8
-    "Lay a map over a picture: the tallest cell brightest, zero and below clear"
-    heat = np.asarray(heat, dtype=np.float32)
+    "Lay a map over a picture: the tallest cell brightest; zero, below and NaN clear"
+    heat = np.nan_to_num(np.asarray(heat, dtype=np.float32), nan=0.)
     if heat.ndim != 2: raise ValueError(f'overlay_heatmap takes one map, (h, w); this is {heat.shape}.')
     (H, W), (h, w) = img.shape[:2], heat.shape
     scale = np.float32([[(W-1)/max(w-1, 1), 0, 0], [0, (H-1)/max(h-1, 1), 0]])
