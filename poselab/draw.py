@@ -36,10 +36,12 @@ def _people(keypoints, visible, schema):
     "Keypoints as (P, K, 2), visibility as (P, K), 0 where a number is missing"
     xy = np.asarray(keypoints, dtype=float)
     k = schema.num_keypoints
-    if xy.shape[-2:] != (k, 2): raise ValueError(f'{schema.name} has {k} keypoints, so a pose is ({k}, 2); this one is {xy.shape}.')
+    if xy.shape[-2:] != (k, 2):
+        raise ValueError(f'{schema.name} has {k} keypoints, so a pose is ({k}, 2); this one is {xy.shape}.')
     xy = xy.reshape(-1, k, 2)
     v = np.full(xy.shape[:2], 2) if visible is None else np.asarray(visible)
-    if v.size != xy.shape[0]*k: raise ValueError(f'visible is {v.shape}; {len(xy)} poses of {schema.name} need ({len(xy)}, {k}).')
+    if v.size != len(xy)*k:
+        raise ValueError(f'visible is {v.shape}; {len(xy)} poses of {schema.name} need ({len(xy)}, {k}).')
     seen = (np.abs(np.nan_to_num(xy, nan=np.inf)) < 1e5).all(-1) # farther than 100,000 px is no place in a picture
     return xy, np.where(seen, v.reshape(-1, k), 0)
 
@@ -136,8 +138,9 @@ def pose_legend(
 ): # the legend
     "What the colours and the hollow dot mean"
     from matplotlib.lines import Line2D
-    def dot(c, fill, label): return Line2D([], [], color=c, marker='o', mfc=fill, mew=1.2, lw=0, label=label)
-    dots = [dot(LEFT, LEFT, "person's left"), dot(RIGHT, RIGHT, "person's right"), dot(CENTRE, CENTRE, 'middle'), dot(CENTRE, 'white', 'occluded')]
+    marks = [(LEFT, LEFT, "person's left"), (RIGHT, RIGHT, "person's right"), (CENTRE, CENTRE, 'middle'),
+        (CENTRE, 'white', 'occluded')]
+    dots = [Line2D([], [], color=c, marker='o', mfc=fill, mew=1.2, lw=0, label=label) for c,fill,label in marks]
     return ax.legend(handles=dots, frameon=False, handletextpad=.1, **kwargs)
 
 # %% ../nbs/02_draw.ipynb #c030
@@ -153,8 +156,8 @@ def show_images(
     if n == 0: raise ValueError('show_images needs at least one picture.')
     ncols = min(ncols, n)
     nrows = -(-n//ncols)
-    tall = max(i.shape[0]/i.shape[1] for i in images)
-    fig,axes = plt.subplots(nrows, ncols, figsize=(size*ncols, size*nrows*tall + .3*nrows*bool(titles)), squeeze=False, layout='constrained')
+    height = size*max(i.shape[0]/i.shape[1] for i in images) + .3*bool(titles)
+    fig,axes = plt.subplots(nrows, ncols, figsize=(size*ncols, height*nrows), squeeze=False, layout='constrained')
     for ax in axes.flat: ax.axis('off')
     for ax,img,t in zip(axes.flat, images, titles or ['']*n):
         ax.imshow(img, cmap='magma' if img.ndim == 2 else None)
