@@ -2,7 +2,7 @@
 import contextlib, io
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from poselab.evaluate.metrics import (AP_NAMES, coco_ap, evaluate, keypoint_similarity, oks, oks_rows, pair, pck, pck_torso, pckh,
+from poselab.evaluate.metrics import (AP_NAMES, best_first, coco_ap, evaluate, keypoint_similarity, oks, oks_rows, pair, pck, pck_torso, pckh,
                                       same_image)
 from poselab.records import ImageInfo, Instances, PoseData
 from poselab.schema import load_schema
@@ -32,8 +32,8 @@ def random_case(seed, n_img=30, people=70, dets=220, K=17, ties=True):
     return truth, Instances.make((base + noise).round(2), image_id=img[src], score=score), n_img
 
 
-def pycocotools_ap(truth, pred, sigmas):
-    "The oracle; annotation ids from 1, because it takes id 0 for 'unmatched'"
+def oracle(truth, pred, sigmas, thresholds=None):
+    "pycocotools after evaluation; annotation ids from 1, because it takes id 0 for 'unmatched'"
     from pycocotools.coco import COCO as Api
     from pycocotools.cocoeval import COCOeval
     g = truth.instances
@@ -49,8 +49,24 @@ def pycocotools_ap(truth, pred, sigmas):
         api.createIndex()
         e = COCOeval(api, api.loadRes(rows), 'keypoints')
         e.params.kpt_oks_sigmas = np.asarray(sigmas)
-        e.evaluate(); e.accumulate(); e.summarize()
+        if thresholds: e.params.iouThrs = np.array(thresholds)
+        e.evaluate()
+    return e
+
+
+def pycocotools_ap(truth, pred, sigmas):
+    "Its ten numbers"
+    e = oracle(truth, pred, sigmas)
+    with contextlib.redirect_stdout(io.StringIO()): e.accumulate(); e.summarize()
     return e.stats
+
+
+def pycocotools_matches(truth, pred, thr):
+    "(place among the predictions that count, matched person or -1) at one threshold, all areas"
+    order = {q: i for i, q in enumerate(best_first(pred).tolist())}
+    found = [e for e in oracle(truth, pred, truth.schema.oks_sigmas, [thr]).evalImgs if e and e['aRng'][0] == 0]
+    everybody = [e for e in found if e['aRng'][1] > 1e9]
+    return [(order[q-1], int(m)-1) for e in everybody for q, m in zip(e['dtIds'], e['dtMatches'][0])]
 
 
 @pytest.mark.parametrize('seed', range(12))
