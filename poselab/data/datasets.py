@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['IMAGE_FIELDS', 'USED', 'find_card', 'file_schema', 'head_size', 'find_images', 'read_coco', 'write_coco',
            'read_results', 'write_results', 'read_posetrack', 'read_mpii', 'read_mpii_predictions', 'read_lspet',
-           'json_kind', 'read_any', 'read_predictions']
+           'json_kind', 'read_any', 'read_predictions', 'count_records']
 
-# %% ../../nbs/05_datasets.ipynb #c002
+# %% ../../nbs/05_datasets.ipynb #c006
 import gzip, json, re
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from ..records import (AREA_OF_BOX, ImageInfo, ImageSource, Instances, PoseData,
     data_root, labelled_box, open_clip, read_json, write_whole)
 from ..schema import PoseSchema, card_names, guess_schema, load_schema
 
-# %% ../../nbs/05_datasets.ipynb #c003
+# %% ../../nbs/05_datasets.ipynb #c007
 def _stem(path): return Path(path).name.split('.')[0]
 def _plain(name): return re.sub(r'\W+', '_', str(name).strip().lower())
 
@@ -37,7 +37,7 @@ def _limbs(skeleton, k):
     pairs = dict.fromkeys(tuple(sorted((i - base, j - base))) for i,j in pairs)
     return [p for p in pairs if p[0] != p[1] and 0 <= p[0] and p[1] < k]
 
-# %% ../../nbs/05_datasets.ipynb #c004
+# %% ../../nbs/05_datasets.ipynb #c010
 def file_schema(
     file, # for errors
     category:dict, # the `categories` entry of a COCO file that names keypoints; {} if there is none
@@ -52,7 +52,7 @@ def file_schema(
     try: return guess_schema(_stem(file), names, _limbs(category.get('skeleton'), len(names)))
     except (ValueError, TypeError) as e: raise ValueError(f'{file}: categories[0]: {e}') from None
 
-# %% ../../nbs/05_datasets.ipynb #c005
+# %% ../../nbs/05_datasets.ipynb #c013
 class _Faults:
     "Collects what is wrong with which record, then raises or leaves those records out"
     def __init__(self, file, called):
@@ -69,7 +69,7 @@ class _Faults:
         if lines: faults += lines
         return np.array([i not in self.said for i in range(len(self.called))], bool)
 
-# %% ../../nbs/05_datasets.ipynb #c006
+# %% ../../nbs/05_datasets.ipynb #c014
 def _records(file, doc, key):
     "A list of dicts under a key, or an error"
     found = doc.get(key)
@@ -97,7 +97,7 @@ def _table(rows, n):
         except (ValueError, TypeError, OverflowError): pass
     return out,ok
 
-# %% ../../nbs/05_datasets.ipynb #c007
+# %% ../../nbs/05_datasets.ipynb #c018
 IMAGE_FIELDS = {'id', 'file_name', 'width', 'height', 'split', 'vid_id'}
 
 def _frame(im, id_):
@@ -127,7 +127,7 @@ def _read_images(file, records, faults):
     keep = check.settle(faults)
     return [_image(im, i) for im,i,k in zip(records, ids, keep) if k]
 
-# %% ../../nbs/05_datasets.ipynb #c008
+# %% ../../nbs/05_datasets.ipynb #c020
 USED = {'id', 'image_id', 'category_id', 'keypoints', 'bbox', 'area', 'iscrowd', 'track_id', 'score', 'head_size', 'confidence'}
 
 def _check_ids(check, anns, images):
@@ -154,10 +154,10 @@ def _check_keypoints(check, anns, k):
     check.mark(odd.any(1), lambda i: f'has visibility {v[i][odd[i]][0]:g}; 0 absent, 1 occluded and 2 visible are known.')
     return xyv[..., :2], v.astype(int)
 
-# %% ../../nbs/05_datasets.ipynb #c009
+# %% ../../nbs/05_datasets.ipynb #c022
 def _outside(xy, size):
     "Where a keypoint lies off the picture: (P, K); size (P, 2), 0 unknown"
-    return ((xy < 0) | ((xy > size[:, None] - 1) & (size[:, None] > 0))).any(-1)
+    return ((xy < 0) | ((xy >= size[:, None]) & (size[:, None] > 0))).any(-1)
 
 def _check_boxes(check, anns, xy, v, size):
     "Boxes (P, 4), and who got one from the keypoints because the file has none"
@@ -180,7 +180,7 @@ def _check_area(check, anns, box):
     none = area[:, 0] == 0
     return np.where(none, AREA_OF_BOX*box[:, 2:].prod(1), area[:, 0]),none
 
-# %% ../../nbs/05_datasets.ipynb #c010
+# %% ../../nbs/05_datasets.ipynb #c024
 def head_size(
     box, # head box, (..., 4): x0, y0, x1, y1, px
 ) -> np.ndarray: # (...,) px
@@ -202,7 +202,7 @@ def _heads(check, anns):
     size = np.where(np.isnan(own[:, 0]), size, own[:, 0])
     return np.where(size > 0, size, np.nan)
 
-# %% ../../nbs/05_datasets.ipynb #c011
+# %% ../../nbs/05_datasets.ipynb #c027
 def _notes(names, outside, derived):
     "What the reader added or noticed, per person; empty dicts are left out"
     found = {}
@@ -230,7 +230,7 @@ def _read_people(file, anns, images, schema, faults):
         head=_heads(check, anns))
     return people[check.settle(faults)]
 
-# %% ../../nbs/05_datasets.ipynb #c012
+# %% ../../nbs/05_datasets.ipynb #c029
 def _nearby(folder):
     "Where the images of an annotation file may be: beside it, in a folder or zip beside it, one floor up"
     inner = sorted(p for p in folder.iterdir() if p.is_dir() or p.suffix == '.zip') if folder.is_dir() else []
@@ -262,7 +262,7 @@ def find_images(
         except (ValueError, OSError): continue
         if not _missing(source, some): return source
 
-# %% ../../nbs/05_datasets.ipynb #c013
+# %% ../../nbs/05_datasets.ipynb #c031
 def _pose_category(file, doc):
     "The category that has keypoints"
     found = [c for c in _records(file, doc, 'categories') if c.get('keypoints')] if doc.get('categories') else []
@@ -302,7 +302,7 @@ def read_coco(
     "Read COCO keypoint annotations"
     return _coco(path, read_json(path, dict), images, schema, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c014
+# %% ../../nbs/05_datasets.ipynb #c044
 def _short(x): # two decimals, and whole numbers without a point
     x = round(x, 2)
     return int(x) if x.is_integer() else x
@@ -316,7 +316,7 @@ def _dump(path, doc):
     except (ValueError, AttributeError) as e: raise ValueError(f'{path}: cannot be written as json ({e}).') from None
     return write_whole(path, gzip.compress(text.encode(), mtime=0) if str(path).endswith('.gz') else text)
 
-# %% ../../nbs/05_datasets.ipynb #c015
+# %% ../../nbs/05_datasets.ipynb #c045
 def _image_record(im):
     out = dict(id=im.id, file_name=im.file)
     if im.width: out |= dict(width=im.width, height=im.height)
@@ -355,7 +355,7 @@ def write_coco(
     head = {k: v for k,v in data.extra.items() if k != 'category'}
     return _dump(path, head | dict(images=[*map(_image_record, data.images)], annotations=people, categories=[category]))
 
-# %% ../../nbs/05_datasets.ipynb #c016
+# %% ../../nbs/05_datasets.ipynb #c050
 def _results(path, found, truth, faults):
     "Rows of a COCO results file as a table"
     schema = truth.schema if isinstance(truth, PoseData) else truth
@@ -387,6 +387,7 @@ def read_results(
     "Read predictions in COCO's results format"
     return _results(path, read_json(path, list), truth, faults)
 
+# %% ../../nbs/05_datasets.ipynb #c051
 def write_results(
     pred:Instances, # keypoints that were not predicted (nan) become 0, 0 with confidence 0
     path, # .json or .json.gz
@@ -399,7 +400,7 @@ def write_results(
                 np.where(np.isfinite(pred.score), pred.score, c.mean(1)).tolist(), pred.track_id.tolist())]
     return _dump(path, [r | {k: v for k,v in e.items() if k != 'poselab'} for r,e in zip(rows, pred.extra)])
 
-# %% ../../nbs/05_datasets.ipynb #c017
+# %% ../../nbs/05_datasets.ipynb #c054
 def _iqbal(path, doc, images, faults):
     "The list of clips of the earlier PoseTrack: videos[].frames[][]"
     infos,people = [],[]
@@ -421,7 +422,7 @@ def read_posetrack(
     doc = read_json(path, dict)
     return _iqbal(path, doc, images, faults) if 'videos' in doc else _coco(path, doc, images, None, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c018
+# %% ../../nbs/05_datasets.ipynb #c057
 def _mpii_items(path, found):
     "Rows, keypoint names, and the keys of the two known json forms of MPII"
     if isinstance(found, list): return _records(path, {'items': found}, 'items'),load_schema('mpii').names,'joints','joints_vis'
@@ -447,7 +448,7 @@ def _mpii_person(i, item, image_id, at, flags):
     points = [_mpii_point(p, f, listed) for p,f in zip(item.get(at) or [], item.get(flags) or [])]
     return out | dict(keypoints=[*chain.from_iterable(points)]) | {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
 
-# %% ../../nbs/05_datasets.ipynb #c019
+# %% ../../nbs/05_datasets.ipynb #c058
 def _mpii_files(items): # file name -> image id, numbered as they come
     return {f: n for n,f in enumerate(dict.fromkeys(str(i.get('image')) for i in items), 1)}
 
@@ -484,7 +485,7 @@ def _mpii_predictions(path, doc):
     there = np.isfinite(xy).all(-1)
     return Instances.make(xy, 2*there, image_id=[files[i['image']] for i in items], confidence=there.astype(float))
 
-# %% ../../nbs/05_datasets.ipynb #c020
+# %% ../../nbs/05_datasets.ipynb #c062
 def read_lspet(
     folder=None, # folder with lspet_256.json and lspet_256.zip; None takes it from `data_root()`
     split:str=None, # 'train' or 'val'; None for both
@@ -496,7 +497,7 @@ def read_lspet(
     data = read_coco(folder/'lspet_256.json', folder/'lspet_256.zip')
     return data if split is None else data.subset(split=split)
 
-# %% ../../nbs/05_datasets.ipynb #c021
+# %% ../../nbs/05_datasets.ipynb #c064
 def json_kind(
     path, # for errors
     doc, # what `read_json` gave
@@ -531,7 +532,7 @@ def _annotations_in(folder):
     try: return files[0] if len(files) == 1 and json_kind(files[0], read_json(files[0])) != 'results' else folder
     except ValueError: return folder
 
-# %% ../../nbs/05_datasets.ipynb #c022
+# %% ../../nbs/05_datasets.ipynb #c065
 def read_any(
     path, # annotation or results file (plain or gzipped json), folder, zip, image or video
     images=None, # folder or zip of an annotation file's pictures; None looks near the file, False wants none
@@ -565,3 +566,17 @@ def read_predictions(
     if data.schema.names != truth.schema.names:
         raise ValueError(f'{path} has the keypoints of {data.schema.name}, {truth.name} those of {truth.schema.name}.')
     return data.instances
+
+# %% ../../nbs/05_datasets.ipynb #c071
+def count_records(
+    data:PoseData,
+) -> dict: # numbers by the words that data cards use
+    "What a data set holds"
+    p,v = data.instances,data.instances.visible > 0
+    size = np.array([(data.info(i).width, data.info(i).height) for i in p.image_id.tolist()], float).reshape(-1, 2)
+    lo,hi = p.bbox[:, None, :2],p.bbox[:, None, :2] + p.bbox[:, None, 2:]
+    off_box = ((p.keypoints < lo) | (p.keypoints > hi)).any(-1)
+    return dict(images=len(data), images_without_people=len(data) - len(np.unique(p.image_id)), people=len(p),
+        labelled_people=int(v.any(1).sum()), full_people=int(v.all(1).sum()), crowds=int(p.iscrowd.sum()),
+        labelled_keypoints=int(v.sum()), occluded_keypoints=int((p.visible == 1).sum()),
+        keypoints_outside_box=int((v & off_box).sum()), keypoints_outside_image=int((v & _outside(p.keypoints, size)).sum()))
