@@ -103,7 +103,7 @@ IMAGE_FIELDS = {'id', 'file_name', 'width', 'height', 'split', 'vid_id'}
 def _frame(im, id_):
     "Frame number of an image record; PoseTrack18 repeats the image id there, the file name knows better"
     frame = _whole(im.get('frame_id'), -1)
-    if frame != id_: return frame
+    if frame != id_ or frame < 1_000_000: return frame
     digits = re.findall(r'\d+', Path(str(im.get('file_name'))).stem)
     return int(digits[-1]) if digits else -1
 
