@@ -36,10 +36,11 @@ class Recipe:
     model:RTMPoseConfig = LAB # the network's shape
     epochs:int = 20
     batch:int = 64 # inputs per step and process
-    lr:float = 2e-3 # highest learning rate
+    lr:float = 1.5e-3 # highest learning rate
     weight_decay:float = .05 # on matrices and kernels only
     warmup:int = 200 # steps until the highest learning rate
     flat:float = .4 # share of the steps before the cosine fall begins
+    clip:float = .05 # greatest norm of the gradient, a few times its usual size
     ema:float = .998 # decay of the averaged weights
     aux:float = .005 # weight of the heatmap loss on the keypoint maps; 0 for none
     augment:AugmentConfig = AugmentConfig() # how far views differ
@@ -215,6 +216,7 @@ def trainer_for(
     keep = ModelCheckpoint(folder, filename='best', monitor='val_hit', mode='max', save_last=True, enable_version_counter=False)
     ema = EMAWeightAveraging(decay=recipe.ema) if recipe.ema else None
     return L.Trainer(max_epochs=recipe.epochs, accelerator=accelerator, devices=devices, precision=recipe.precision,
+        gradient_clip_val=recipe.clip or None,
         callbacks=[c for c in (keep, ema, TQDMProgressBar() if progress else None) if c],
         logger=[CSVLogger(folder, 'log'), TensorBoardLogger(folder, 'tensorboard')], # a new version each start
         log_every_n_steps=20, use_distributed_sampler=False, enable_progress_bar=progress, enable_model_summary=False,
@@ -267,5 +269,5 @@ def history(
 RECIPES = dict(
     rendered = Recipe(data='rendered', card='rendered', model=replace(LAB, input_size=(96,128)), epochs=24, precision='bf16-mixed',
         augment=AugmentConfig(scale=(.7, 1.35), angle=.7)),
-    lspet = Recipe(data='lspet', card='lspet', model=replace(LAB, num_keypoints=14, input_size=(128,128)), epochs=72, precision='bf16-mixed',
+    lspet = Recipe(data='lspet', card='lspet', model=replace(LAB, num_keypoints=14, input_size=(128,128)), epochs=64, precision='bf16-mixed',
         augment=AugmentConfig(half_body=.1, scale=(.75, 1.3), angle=1.)))
