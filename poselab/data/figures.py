@@ -19,8 +19,8 @@ from ..records import ImageInfo, Instances, PoseData, MemorySource
 # %% ../../nbs/04_figures.ipynb #c008
 _SIDE_DOFS = dict(arm_raise=(0,180), arm_around=(-40,140), arm_twist=(-90,90), elbow=(0,145), wrist=(-40,60),
     leg_raise=(-35,120), leg_spread=(-15,80), leg_twist=(-30,70), knee=(0,145), ankle=(-25,65))
-_BODY_DOFS = dict(turn=(-1e4,1e4), lean=(-180,180), tilt=(-180,180), bend=(-30,75), side=(-35,35), twist=(-45,45),
-    nod=(-40,45), head_tilt=(-35,35), head_turn=(-75,75))
+_BODY_DOFS = dict(turn=(-1e4,1e4), lean=(-180,180), tilt=(-180,180), bend=(-30,75), side=(-35,35),
+    twist=(-45,45), nod=(-40,45), head_tilt=(-35,35), head_turn=(-75,75))
 LIMITS = {**_BODY_DOFS, **{f'{s}_{k}':v for s in ('left','right') for k,v in _SIDE_DOFS.items()}} # degrees
 DOFS = tuple(LIMITS) # the 29 joint angles of a pose, in order
 _LOW,_HIGH = np.radians(np.array(list(LIMITS.values()), float)).T
@@ -32,7 +32,8 @@ def make_pose(
     pose = np.zeros(len(DOFS))
     for name,value in degrees.items():
         names = [name] if name in DOFS else [f'{s}_{name}' for s in ('left','right')]
-        if names[0] not in DOFS: raise ValueError(f'no joint angle is called {name!r}; the names are {", ".join(DOFS)}')
+        if names[0] not in DOFS:
+            raise ValueError(f'no joint angle is called {name!r}; the names are {", ".join(DOFS)}')
         for n in names: pose[DOFS.index(n)] = np.radians(value)
     return limit_pose(pose)
 
@@ -43,7 +44,11 @@ def limit_pose(
     return np.clip(pose, _LOW, _HIGH)
 
 # %% ../../nbs/04_figures.ipynb #c012
-_SWAP = [DOFS.index(d.replace('left_','right_') if d.startswith('left_') else d.replace('right_','left_')) for d in DOFS]
+def _other(name):
+    "The same on the other side: left_elbow <-> right_elbow"
+    return name.replace('left_', 'right_') if name.startswith('left_') else name.replace('right_', 'left_')
+
+_SWAP = [DOFS.index(_other(d)) for d in DOFS]
 _SIGN = np.array([-1. if d in ('turn','tilt','side','twist','head_tilt','head_turn') else 1. for d in DOFS])
 
 def mirror_pose(
@@ -55,7 +60,8 @@ def mirror_pose(
 # %% ../../nbs/04_figures.ipynb #c015
 def _sides(*rows):
     "The same rows for the left joint and, with y and z reversed, for the right one"
-    def steps(side, row): return [(a, k*(-1 if side == 'right' and a != 'x' else 1), f'{side}_{d}') for a,k,d in row]
+    def sign(side, axis): return -1 if side == 'right' and axis != 'x' else 1
+    def steps(side, row): return [(a, k*sign(side, a), f'{side}_{d}') for a,k,d in row]
     return {f'{s}_{j}': (p if p in ('pelvis','chest') else f'{s}_{p}', steps(s, row))
         for j,p,row in rows for s in ('left','right')}
 
@@ -98,16 +104,18 @@ class Body:
 
     def offsets(self) -> np.ndarray: # (15, 3): where each joint sits in its parent's frame, m
         "The bones"
-        at = dict(chest=(0,.075,0), head=(0,.255,.008), shoulder=(.1*self.shoulders,.195,-.004), elbow=(0,-.17*self.arms,0),
-            wrist=(0,-.148*self.arms,0), hip=(.054*self.hips,0,0), knee=(0,-.245*self.legs,0), ankle=(0,-.246*self.legs,0))
-        return self.stature*np.array([np.multiply(at.get(j.split('_')[-1], (0,0,0)), (-1 if j.startswith('right') else 1,1,1))
-            for j in JOINTS])
+        at = dict(pelvis=(0,0,0), chest=(0,.075,0), head=(0,.255,.008), shoulder=(.1*self.shoulders,.195,-.004),
+            elbow=(0,-.17*self.arms,0), wrist=(0,-.148*self.arms,0), hip=(.054*self.hips,0,0),
+            knee=(0,-.245*self.legs,0), ankle=(0,-.246*self.legs,0))
+        side = np.array([(-1. if j.startswith('right') else 1., 1., 1.) for j in JOINTS])
+        return self.stature*side*[at[j.split('_')[-1]] for j in JOINTS]
 
     def scales(self) -> np.ndarray: # (15, 3): how a unit body's parts are stretched, m
         "Flesh follows the bones"
         g,h = self.girth, self.head
-        by = dict(pelvis=(self.hips*g**.7,1,g), chest=(self.shoulders*g**.5,1,g), head=(h,h,h), shoulder=(g,self.arms,g),
-            elbow=(g,self.arms,g), wrist=(1,1,1), hip=(g,self.legs,g), knee=(g,self.legs,g), ankle=(1,1,1))
+        arm,leg = (g,self.arms,g), (g,self.legs,g)
+        by = dict(pelvis=(self.hips*g**.7,1,g), chest=(self.shoulders*g**.5,1,g), head=(h,h,h),
+            shoulder=arm, elbow=arm, wrist=(1,1,1), hip=leg, knee=leg, ankle=(1,1,1))
         return self.stature*np.array([by[j.split('_')[-1]] for j in JOINTS])
 
 def forward(
@@ -124,8 +132,8 @@ def forward(
     return p,g
 
 # %% ../../nbs/04_figures.ipynb #c023
-_MATERIALS = ('skin','shirt','band','print','sleeve','cuff','forearm','pelvis','thigh','knee','shin','sock','shoe','hair','hat',
-    'eye','iris','brow','mouth','nose','skirt','belt')
+_MATERIALS = ('skin','shirt','band','print','sleeve','cuff','forearm','pelvis','thigh','knee','shin','sock','shoe',
+    'hair','hat','eye','iris','brow','mouth','nose','skirt','belt')
 
 def _ring(n): return 2*np.pi*(np.arange(n)+.5)/n
 
@@ -158,7 +166,8 @@ class _Template:
     "All that a dancer can be made of: vertices in the frame of their joint, faces, balls, parts, materials"
     def __init__(self):
         self.parts,self.start,self.verts,self.count = [],[],[],0
-        self.rows = dict(v=[], joint=[], faces=[], normal=[], part=[], mat=[], ball=[], radius=[], ball_part=[], ball_mat=[])
+        names = 'v joint faces normal part mat ball radius ball_part ball_mat'
+        self.rows = {k: [] for k in names.split()}
 
     def _part(self, part):
         if part not in self.parts: self.parts.append(part); self.start.append(self.count)
@@ -173,50 +182,54 @@ class _Template:
         r['normal'].append(n/np.maximum(np.linalg.norm(n, axis=-1, keepdims=True), 1e-12))
         r['faces'].append(self.count + np.concatenate([q, np.repeat(q[:,-1:], 8-q.shape[1], 1)], 1))
         r['mat'].append(np.repeat([_MATERIALS.index(m) for m in mats], len(q)//len(mats)))
-        r['v'].append(v); r['joint'].append(np.full(len(v), JOINTS.index(joint))); r['part'].append(np.full(len(q), p))
+        r['part'].append(np.full(len(q), p))
+        r['v'].append(v); r['joint'].append(np.full(len(v), JOINTS.index(joint)))
         self.count += len(v)
 
     def ball(self, part, joint, centre, radius, mat):
         "A sphere: an octagon that always looks at the camera"
         r,p = self.rows, self._part(part)
-        for k,x in dict(ball=self.count, radius=radius, ball_part=p, ball_mat=_MATERIALS.index(mat)).items(): r[k].append([x])
+        new = dict(ball=self.count, radius=radius, ball_part=p, ball_mat=_MATERIALS.index(mat))
+        for k,x in new.items(): r[k].append([x])
         r['v'].append(np.array([centre], float)); r['joint'].append([JOINTS.index(joint)])
         self.count += 1
 
-    def limb(self, part, joint, length, radii, at, n, top, low, flat=1.):
-        "A tapered capsule along -y: three rings and a ball at each end"
-        self.ball(part, joint, (0,0,0), radii[0]*.98, top)
-        self.ball(part, joint, (0,-length,0), radii[2]*.98, low)
-        r = np.array(radii)
-        self.add(part, joint, _tube([0,-at*length,-length], r, r*flat, n), top, low)
-
     def done(self):
+        "Lists become arrays"
         for k,x in self.rows.items(): setattr(self, k, np.concatenate(x))
-        self.sizes,self.face_joint,self.start = np.diff([*self.start, self.count]), self.joint[self.faces[:,0]], np.array(self.start)
+        self.face_joint = self.joint[self.faces[:,0]]
+        self.sizes,self.start = np.diff([*self.start, self.count]), np.array(self.start)
         return self
 
 # %% ../../nbs/04_figures.ipynb #c028
+def _add_limb(t, part, joint, length, radii, at, n, top, low, flat=1.):
+    "A tapered capsule along -y: three rings and a ball at each end"
+    t.ball(part, joint, (0,0,0), radii[0]*.98, top)
+    t.ball(part, joint, (0,-length,0), radii[2]*.98, low)
+    r = np.array(radii)
+    t.add(part, joint, _tube([0,-at*length,-length], r, r*flat, n), top, low)
+
 _SKULL,_SKULL_R = np.array([0,.058,.008]), np.array([.052,.073,.061])
 _FACE = dict(nose=(0,.05,.079), left_eye=(.021,.07,.0625), right_eye=(-.021,.07,.0625), left_ear=(.056,.056,0),
     right_ear=(-.056,.056,0)) # where the face points sit on the head of a body 1 m tall
 
 def _add_trunk(t, n):
-    t.add('pelvis', 'pelvis', _tube([-.072,-.055,-.01,.04,.085,.11], np.array([.02,.07,.09,.08,.07,.02]),
-        np.array([.03,.055,.062,.055,.048,.02]), n), 'pelvis','pelvis','pelvis','belt','pelvis')
-    t.add('chest', 'chest', _tube([-.06,-.035,.02,.08,.135,.19,.228], np.array([.072,.074,.072,.085,.1,.1,.032]),
-        np.array([.045,.052,.05,.058,.062,.05,.03]), n), 'shirt','shirt','band','shirt','shirt','shirt')
+    t.add('pelvis', 'pelvis', _tube([-.072,-.055,-.01,.04,.085,.11], [.02,.07,.09,.08,.07,.02],
+        [.03,.055,.062,.055,.048,.02], n), 'pelvis','pelvis','pelvis','belt','pelvis')
+    t.add('chest', 'chest', _tube([-.06,-.035,.02,.08,.135,.19,.228], [.072,.074,.072,.085,.1,.1,.032],
+        [.045,.052,.05,.058,.062,.05,.03], n), 'shirt','shirt','band','shirt','shirt','shirt')
     t.add('chest', 'chest', _disc((0,.125,.064), .034, (0,0,1)), 'print')
     t.add('neck', 'chest', _tube([.2,.235,.29], [.034,.029,.029], [.034,.03,.03], 6, z=[-.004,0,.006]), 'skin')
-    t.add('skirt', 'pelvis', _tube([-.2,-.1,.0,.06], np.array([.15,.125,.097,.075]), np.array([.12,.1,.068,.054]), n), 'skirt')
+    t.add('skirt', 'pelvis', _tube([-.2,-.1,.0,.06], [.15,.125,.097,.075], [.12,.1,.068,.054], n), 'skirt')
 
 def _add_limbs(t, n):
     for s in ('left','right'):
-        t.limb(f'{s}_upper_arm', f'{s}_shoulder', .17, (.032,.027,.022), .45, n, 'sleeve', 'cuff')
-        t.limb(f'{s}_forearm', f'{s}_elbow', .148, (.023,.023,.0155), .3, n, 'forearm', 'forearm')
-        t.limb(f'{s}_hand', f'{s}_wrist', .075, (.0155,.021,.012), .45, 6, 'skin', 'skin', .6)
-        t.limb(f'{s}_thigh', f'{s}_hip', .245, (.049,.046,.034), .4, n, 'thigh', 'knee')
-        t.limb(f'{s}_shin', f'{s}_knee', .246, (.034,.036,.02), .3, n, 'shin', 'sock')
-        v,q = _tube([-.036,-.02,.03,.085,.112], np.array([.013,.025,.028,.028,.013]), np.array([.012,.034,.03,.017,.01]), 6)
+        _add_limb(t, f'{s}_upper_arm', f'{s}_shoulder', .17, (.032,.027,.022), .45, n, 'sleeve', 'cuff')
+        _add_limb(t, f'{s}_forearm', f'{s}_elbow', .148, (.023,.023,.0155), .3, n, 'forearm', 'forearm')
+        _add_limb(t, f'{s}_hand', f'{s}_wrist', .075, (.0155,.021,.012), .45, 6, 'skin', 'skin', .6)
+        _add_limb(t, f'{s}_thigh', f'{s}_hip', .245, (.049,.046,.034), .4, n, 'thigh', 'knee')
+        _add_limb(t, f'{s}_shin', f'{s}_knee', .246, (.034,.036,.02), .3, n, 'shin', 'sock')
+        v,q = _tube([-.036,-.02,.03,.085,.112], [.013,.025,.028,.028,.013], [.012,.034,.03,.017,.01], 6)
         v = v[:,[0,2,1]]
         v[:,1] = np.maximum(v[:,1]-.016, -.039)
         t.add(f'{s}_foot', f'{s}_ankle', (v,q), 'shoe')
@@ -227,9 +240,11 @@ def _add_head(t, rings, n):
     t.add('head', 'head', _egg(_SKULL, _SKULL_R, rings, n), 'skin')
     for x in (1,-1):
         t.add('head', 'head', _egg((.054*x,.056,0), (.009,.019,.013), 4, 6), 'nose')
-        for dz,r,up,m in ((0,.0125,.7,'eye'), (.001,.0072,1,'iris')): t.add('head', 'head', _disc((.021*x,.07,.0625+dz), r, (.35*x,.05,1), flat=up), m)
+        for z,r,flat,m in ((.0625,.0125,.7,'eye'), (.0635,.0072,1,'iris')):
+            t.add('head', 'head', _disc((.021*x,.07,z), r, (.35*x,.05,1), flat=flat), m)
         t.add('head', 'head', _disc((.022*x,.09,.0615), .014, (.35*x,.2,1), flat=.22), 'brow')
-    t.add('head', 'head', _tube([.036,.042,.075], [.003,.0115,.004], [.006,.013,.003], 6, z=[.066,.069,.062]), 'nose')
+    nose = _tube([.036,.042,.075], [.003,.0115,.004], [.006,.013,.003], 6, z=[.066,.069,.062])
+    t.add('head', 'head', nose, 'nose')
     t.add('head', 'head', _disc((0,.019,.0605), .019, (0,-.25,1), flat=.3), 'mouth')
 
 def _add_hair(t, rings, n):
@@ -238,9 +253,10 @@ def _add_hair(t, rings, n):
     back = (c[:,1] > .52) | ((c[:,2] < -.1) & (c[:,1] > -.55)) | ((c[:,2] < .3) & (c[:,1] > .18))
     t.add('head', 'head', (v, q[back]), 'hair')
     t.add('bun', 'head', _egg((0,.125,-.05), (.03,.03,.03), 5, 8), 'hair')
-    t.add('long_hair', 'head', _tube([.1,.06,-.03,-.1,-.13], [.03,.062,.066,.056,.02], [.02,.036,.032,.024,.01], n,
-        z=[-.04,-.035,-.045,-.05,-.05]), 'hair')
-    t.add('tail', 'head', _tube([.1,.08,0,-.08], [.008,.022,.022,.008], [.008,.022,.02,.008], 8, z=[-.06,-.085,-.1,-.09]), 'hair')
+    t.add('long_hair', 'head', _tube([.1,.06,-.03,-.1,-.13], [.03,.062,.066,.056,.02],
+        [.02,.036,.032,.024,.01], n, z=[-.04,-.035,-.045,-.05,-.05]), 'hair')
+    t.add('tail', 'head', _tube([.1,.08,0,-.08], [.008,.022,.022,.008], [.008,.022,.02,.008], 8,
+        z=[-.06,-.085,-.1,-.09]), 'hair')
     t.add('hat', 'head', _tube([.085,.1,.135,.15], [.06,.061,.048,.02], [.07,.071,.056,.02], n, z=.006), 'hat')
     t.add('hat', 'head', _disc((0,.088,.085), .042, (0,1,.35), flat=.9), 'hat')
 
@@ -258,18 +274,21 @@ def random_body(
     "A dancer's measures"
     z = np.clip(rng.standard_normal(7), -2, 2)
     child = rng.random() < .12
-    return Body(*np.round([1.25+.08*z[0] if child else 1.71+.09*z[0], 1+.04*z[1], 1+.04*z[2], 1+.06*z[3], 1+.07*z[4],
-        np.exp(.13*z[5]), 1.12+.04*z[6] + .14*child], 4).tolist())
+    return Body(*np.round([1.25+.08*z[0] if child else 1.71+.09*z[0], 1+.04*z[1], 1+.04*z[2], 1+.06*z[3],
+        1+.07*z[4], np.exp(.13*z[5]), 1.12+.04*z[6] + .14*child], 4).tolist())
 
-@dataclass(frozen=True)
+# %% ../../nbs/04_figures.ipynb #c031
+@dataclass(frozen=True, eq=False)
 class Dancer:
     "Who is painted: measures, colours, and which parts are worn"
     body:Body
     colors:np.ndarray # (materials, 3) RGB, 0-255
     worn:np.ndarray # (parts,) bool: skirt, hat and hair styles are optional
 
-_SKINS = np.array([(255,224,196),(241,194,155),(224,172,125),(198,134,88),(141,85,50),(92,58,38),(60,40,30)], float)
-_HAIRS = np.array([(28,22,20),(60,40,26),(105,66,36),(160,110,58),(214,176,100),(150,60,30),(150,150,152),(225,222,215)], float)
+_SKINS = np.array([(255,224,196),(241,194,155),(224,172,125),(198,134,88),(141,85,50),(92,58,38),
+    (60,40,30)], float)
+_HAIRS = np.array([(28,22,20),(60,40,26),(105,66,36),(160,110,58),(214,176,100),(150,60,30),
+    (150,150,152),(225,222,215)], float)
 
 def _hsv(h, s, v):
     "Hue, saturation, value in 0-1, (...,) -> RGB (..., 3), 0-255"
@@ -282,6 +301,7 @@ def _cloth(rng, n):
     h,s,v,grey = rng.random((4, n))
     return _hsv(h, np.where(grey < .25, .15, .35+.6*s), .12+.85*v)
 
+# %% ../../nbs/04_figures.ipynb #c032
 def random_dancer(
     rng:np.random.Generator, # source of chance
 ) -> Dancer: # body, skin, hair and clothes
@@ -292,22 +312,25 @@ def random_dancer(
     hair = _HAIRS[rng.integers(8)]*(.8+.4*u[7]) if u[8] > .08 else dye
     if u[0] < .18: low = top
     c = dict(skin=skin, shirt=top, band=band if u[1] < .35 else top, print=band if u[2] < .5 else top,
-        sleeve=skin if sleeve < .2 else top, cuff=skin if sleeve < .6 else top, forearm=skin if sleeve < .7 else top,
-        pelvis=low, thigh=skin if legs < .06 else low, knee=skin if legs < .3 else low, shin=skin if legs < .4 else low,
-        shoe=skin if u[3] < .08 else shoe, hair=hair, hat=band, eye=(246,246,242), iris=(40,30,25) if u[4] < .6 else eyes*.5,
-        brow=hair*.6, mouth=skin*(.72,.42,.42)+(25,0,5), nose=skin*.93, skirt=low, belt=band if u[5] < .4 else low)
+        sleeve=skin if sleeve < .2 else top, cuff=skin if sleeve < .6 else top,
+        forearm=skin if sleeve < .7 else top, pelvis=low, thigh=skin if legs < .06 else low,
+        knee=skin if legs < .3 else low, shin=skin if legs < .4 else low, shoe=skin if u[3] < .08 else shoe,
+        hair=hair, hat=band, eye=(246,246,242), iris=(40,30,25) if u[4] < .6 else eyes*.5, brow=hair*.6,
+        mouth=skin*(.72,.42,.42)+(25,0,5), nose=skin*.93, skirt=low, belt=band if u[5] < .4 else low)
     c['sock'] = band if u[5] > .7 else c['shin']
-    on = dict(bun=.3 < style < .42, tail=.42 < style < .56, long_hair=.56 < style < .78, hat=hat < .13, skirt=skirt < .17)
+    on = dict(bun=.3 < style < .42, tail=.42 < style < .56, long_hair=.56 < style < .78, hat=hat < .13,
+        skirt=skirt < .17)
     if style < .05: c['hair'] = skin
     return Dancer(random_body(rng), np.clip([c.get(m, skin) for m in _MATERIALS], 0, 255),
         np.array([on.get(p, True) for p in _template().parts]))
 
-# %% ../../nbs/04_figures.ipynb #c033
+# %% ../../nbs/04_figures.ipynb #c035
 def _extent(points):
     "Lowest and highest coordinates of points (n, d)"
     flat = np.ascontiguousarray(points.T)
     return flat.min(1), flat.max(1)
 
+# %% ../../nbs/04_figures.ipynb #c036
 @dataclass(frozen=True)
 class Camera:
     "A pinhole that looks down -z of the room, then pitched and rolled"
@@ -322,7 +345,8 @@ class Camera:
     def rotation(self) -> np.ndarray: # (3, 3), room axes to camera axes (x right, y down, z away)
         "How the camera is turned"
         (c,s),(cr,sr) = ((np.cos(a), np.sin(a)) for a in (self.pitch, self.roll))
-        return np.array([[cr,-sr,0],[sr,cr,0],[0,0,1]]) @ np.array([[1,0,0],[0,c,-s],[0,s,c]]) @ np.diag([1.,-1.,-1.])
+        roll,pitch = np.array([[cr,-sr,0],[sr,cr,0],[0,0,1]]), np.array([[1,0,0],[0,c,-s],[0,s,c]])
+        return roll @ pitch @ np.diag([1.,-1.,-1.])
 
     def view(self,
         xyz:np.ndarray, # points in the room, (..., 3), m
@@ -355,7 +379,7 @@ class Camera:
         centre = np.subtract(size, 1)/2 + room*shift - focal*(low+high)/2
         return replace(self, focal=float(focal), centre=tuple(centre.tolist()))
 
-# %% ../../nbs/04_figures.ipynb #c036
+# %% ../../nbs/04_figures.ipynb #c039
 _EYES = ('nose','left_eye','right_eye','left_ear','right_ear')
 _OTHERS = tuple(f'{s}_{j}' for j in ('shoulder','elbow','wrist','hip','knee','ankle') for s in ('left','right'))
 _NAMES17 = _EYES + _OTHERS
@@ -383,8 +407,9 @@ def mesh_points(
     v = t.v*dancer.body.scales()[t.joint]
     return joints[:,t.joint] + np.einsum('tvij,vj->tvi', frames[:,t.joint], v)
 
-# %% ../../nbs/04_figures.ipynb #c038
-_NEARER = dict(neck=-.05, chest=.06, pelvis=.04, hat=.12, skirt=.07, left_foot=-.02, right_foot=-.02, head=.02) # who wins a tie, m
+# %% ../../nbs/04_figures.ipynb #c041
+_NEARER = dict(neck=-.05, chest=.06, pelvis=.04, hat=.12, skirt=.07, left_foot=-.02, right_foot=-.02,
+    head=.02) # who wins a tie, m
 _PARTS = _template().parts
 _TIES = np.array([_NEARER.get(p, 0.) for p in _PARTS])
 _OCTAGON = np.stack([np.cos(_ring(8)), np.sin(_ring(8))], -1)
@@ -425,11 +450,12 @@ def paint_dancers(
     col = np.column_stack([np.clip(np.concatenate(col), 0, 255), ids])[order].tolist()
     for p,c in zip(np.clip(pts, -3e5, 3e5).round().astype(np.int32), col): cv2.fillConvexPoly(canvas, p, c, 8, 4)
 
-# %% ../../nbs/04_figures.ipynb #c040
+# %% ../../nbs/04_figures.ipynb #c043
 def _owners():
     "Which parts may lie on top of a keypoint without hiding it, (17, parts) bool"
-    own = dict(nose=('head',), eye=('head',), ear=('head',), shoulder=('chest','upper_arm'), elbow=('upper_arm','forearm'),
-        wrist=('forearm','hand'), hip=('pelvis','thigh','skirt'), knee=('thigh','shin'), ankle=('shin','foot'))
+    own = dict(nose=('head',), eye=('head',), ear=('head',), shoulder=('chest','upper_arm'),
+        elbow=('upper_arm','forearm'), wrist=('forearm','hand'),
+        hip=('pelvis','thigh','skirt'), knee=('thigh','shin'), ankle=('shin','foot'))
     def owns(k, p): return any(p in (o, f"{k.split('_')[0]}_{o}") for o in own[k.split('_')[-1]])
     return np.array([[owns(k, p) for p in _PARTS] for k in _NAMES17])
 
@@ -440,6 +466,7 @@ _ENDS = np.array([(_NAMES17.index(f'{s}_{p}'), _NAMES17.index(f'{s}_{q}')) for s
 _LOOKS = np.array([(0,0,1), (.37,0,.93), (-.37,0,.93), (1,0,0), (-1,0,0)]) # where the face points look
 _TURNED = np.array([-.15,.1,.1,-.3,-.3]) # how far they may turn away and still be seen, cosine
 
+# %% ../../nbs/04_figures.ipynb #c045
 def _turned_away(c, frames, camera, stature):
     "Keypoints on the far side of their own head or trunk, or behind the near end of their own limb, (17,) bool"
     n,away = _LOOKS @ (camera.rotation @ frames[_HEAD]).T, np.zeros(17, bool)
@@ -470,7 +497,7 @@ def point_visibility(
     own = (top//len(_PARTS) == person) & _OWN[np.arange(17), top % len(_PARTS)]
     return np.where(inside, 1 + (own & ~_turned_away(c, frames, camera, stature)), 0)
 
-# %% ../../nbs/04_figures.ipynb #c049
+# %% ../../nbs/04_figures.ipynb #c054
 def _read_move(text, known):
     "'disco, L.elbow 30' -> angles in degrees by name; a word without a number is a known pose"
     move = {}
@@ -503,7 +530,7 @@ crouch: leg_raise 105, knee 130, leg_spread 22, leg_twist 20, ankle -20, lean 18
 squat: leg_raise 80, knee 90, leg_spread 25, leg_twist 25, lean 15, ankle -20, arm_raise 85, arm_around 80,
     elbow 20''')
 
-# %% ../../nbs/04_figures.ipynb #c050
+# %% ../../nbs/04_figures.ipynb #c055
 _LIVELY = _read_poses('''
 jump: leg_raise 35, knee 65, ankle 45, leg_spread 15, arm_raise 140, elbow 20
 star: leg_spread 38, arm_raise 130, ankle 35
@@ -533,7 +560,7 @@ dab: R.arm_raise 118, L.arm_raise 95, L.arm_around 70, L.elbow 110, L.arm_twist 
 _MOVES = _CALM | _LIVELY
 POSES = {k: make_pose(**d) for k,d in _MOVES.items()} # poses by name, (29,) radians each
 
-# %% ../../nbs/04_figures.ipynb #c053
+# %% ../../nbs/04_figures.ipynb #c058
 _RARE = ('handstand','cartwheel','sit','split','bow','backbend')
 _NAMES = list(POSES)
 _TABLE = np.array([POSES[n] for n in _NAMES])
@@ -555,7 +582,7 @@ def random_pose(
     pose[0] = np.radians(35)*rng.standard_normal() if u[4] < .62 else rng.uniform(-np.pi, np.pi)
     return limit_pose(pose)
 
-# %% ../../nbs/04_figures.ipynb #c055
+# %% ../../nbs/04_figures.ipynb #c060
 def _palette(rng, n):
     "n colours that go together, (n, 3): neighbours of one hue, and its opposite"
     hue = rng.random() + .07*rng.standard_normal(n) + .5*(rng.random(n) < .2)
@@ -570,15 +597,16 @@ def _noise(rng, w, h, cells):
 def _mix(t, *colors):
     "A map in 0-1 as a ramp through colours, (h, w, 3) float32"
     at = np.linspace(0, 1, len(colors))
-    ramp = np.stack([np.interp(np.linspace(0, 1, 256), at, c) for c in np.transpose(colors)], -1).astype(np.float32)
-    return ramp[(np.clip(t, 0, 1)*255).astype(np.uint8)]
+    ramp = np.stack([np.interp(np.linspace(0, 1, 256), at, c) for c in np.transpose(colors)], -1)
+    return ramp.astype(np.float32)[(np.clip(t, 0, 1)*255).astype(np.uint8)]
 
 def _grid(s): return np.mgrid[:s,:s].astype(np.float32)[::-1]/s
 
-# %% ../../nbs/04_figures.ipynb #c056
+# %% ../../nbs/04_figures.ipynb #c061
 def _marble(rng, s):
     (x,y),a = _grid(s), rng.random()*np.pi
-    return _mix(.5+.5*np.sin(rng.uniform(2, 30)*(x*np.cos(a)+y*np.sin(a)) + rng.uniform(1, 9)*_noise(rng, s, s, 4)), *_palette(rng, 3))
+    wave = rng.uniform(2, 30)*(x*np.cos(a)+y*np.sin(a))
+    return _mix(.5+.5*np.sin(wave + rng.uniform(1, 9)*_noise(rng, s, s, 4)), *_palette(rng, 3))
 
 def _clouds(rng, s): return _mix(_noise(rng, s, s, int(rng.integers(2, 20))), *_palette(rng, 4))
 
@@ -598,9 +626,10 @@ def _bokeh(rng, s):
         glow = img.copy(); cv2.circle(glow, p.tolist(), int(r), c.tolist(), -1, 16); img = .5*img+.5*glow
     return img
 
-# %% ../../nbs/04_figures.ipynb #c057
+# %% ../../nbs/04_figures.ipynb #c062
 def _park(rng, s):
-    sky,hill,leaf = _palette(rng, 3), _palette(rng, 4), _hsv(.2+.2*rng.random(30), .3+.5*rng.random(30), .15+.6*rng.random(30))
+    sky,hill = _palette(rng, 3), _palette(rng, 4)
+    leaf = _hsv(.2+.2*rng.random(30), .3+.5*rng.random(30), .15+.6*rng.random(30))
     img = _mix(_grid(s)[1]*1.2 + .25*_noise(rng, s, s, 4), sky[0], sky[1]*.5+120)
     x = np.arange(s)
     for k,c in enumerate(hill):
@@ -608,19 +637,22 @@ def _park(rng, s):
         cv2.fillPoly(img, [np.c_[np.r_[x,s,0], np.r_[y,s,s]].astype(np.int32)], c.tolist())
     for p,r,c in zip(rng.random((30,2))*(s,.3*s)+(0,.35*s), rng.uniform(10, 60, 30), leaf):
         cv2.line(img, (int(p[0]),int(p[1])), (int(p[0]),int(p[1]+3*r)), (60,44,32), max(1, int(r/6)))
-        for q in rng.standard_normal((6,2))*r/2: cv2.circle(img, (int(p[0]+q[0]),int(p[1]+q[1])), int(r*.6), (c*rng.uniform(.8, 1.2)).tolist(), -1)
+        for x,y in p + rng.standard_normal((6,2))*r/2:
+            cv2.circle(img, (int(x),int(y)), int(r*.6), (c*rng.uniform(.8, 1.2)).tolist(), -1)
     return img
 
 def _town(rng, s):
     img = _mix(_grid(s)[1], *_palette(rng, 2))
-    for x,w,h,c,lit in zip(np.sort(rng.integers(-40, s, 26)), rng.integers(30, 110, 26), rng.uniform(.2, .9, 26), _palette(rng, 26), _palette(rng, 26)):
+    houses = np.sort(rng.integers(-40, s, 26)), rng.integers(30, 110, 26), rng.uniform(.2, .9, 26)
+    for x,w,h,c,lit in zip(*houses, _palette(rng, 26), _palette(rng, 26)):
         y = int(s*(1-h))
         cv2.rectangle(img, (int(x),y), (int(x+w),s), c.tolist(), -1)
         for wy in range(y+8, s, 22):
-            for wx in range(int(x)+6, int(x+w)-10, 16): cv2.rectangle(img, (wx,wy), (wx+8,wy+11), (lit*(.5+.6*((wx*wy) % 7)/7)).tolist(), -1)
+            for wx in range(int(x)+6, int(x+w)-10, 16):
+                cv2.rectangle(img, (wx,wy), (wx+8,wy+11), (lit*(.5+.6*((wx*wy) % 7)/7)).tolist(), -1)
     return img
 
-# %% ../../nbs/04_figures.ipynb #c058
+# %% ../../nbs/04_figures.ipynb #c063
 def _curtain(rng, s):
     x,y = _grid(s)
     t = .5+.5*np.sin(rng.uniform(20, 70)*(x+.02*np.sin(5*y)) + 3*_noise(rng, s, s, 3))
@@ -634,14 +666,16 @@ def _curtain(rng, s):
 def _wall(rng, s):
     c = _palette(rng, 6)
     x,y = _grid(s)
-    img = _mix(.5+.25*np.sign(np.sin(x*rng.uniform(10, 120)))*(rng.random() < .6)+.2*_noise(rng, s, s, 5), c[0], c[1]*.4+c[0]*.6)
+    paper = .25*np.sign(np.sin(x*rng.uniform(10, 120)))*(rng.random() < .6)
+    img = _mix(.5+paper+.2*_noise(rng, s, s, 5), c[0], c[1]*.4+c[0]*.6)
     for p,q,col in zip(rng.integers(0, s, (9,2)), rng.integers(30, 160, (9,2)), _palette(rng, 9)):
         a,b = p.tolist(), (p+q).tolist()
-        cv2.rectangle(img, a, b, (col*.5).tolist(), -1); cv2.rectangle(img, (a[0]+5,a[1]+5), (b[0]-5,b[1]-5), col.tolist(), -1)
+        cv2.rectangle(img, a, b, (col*.5).tolist(), -1)
+        cv2.rectangle(img, (a[0]+5,a[1]+5), (b[0]-5,b[1]-5), col.tolist(), -1)
         if q[0] > 80: cv2.line(img, ((a[0]+b[0])//2,a[1]), ((a[0]+b[0])//2,b[1]), (col*.5).tolist(), 5)
     return img*(.8+.3*_noise(rng, s, s, 2)[...,None])
 
-# %% ../../nbs/04_figures.ipynb #c059
+# %% ../../nbs/04_figures.ipynb #c064
 _ROOMS = (_marble, _clouds, _stripes, _checks, _bokeh, _park, _town, _curtain, _wall, _wall, _park)
 
 def _clutter(img, rng, count):
@@ -678,7 +712,7 @@ def _crop(rng, size, count):
     out = cv2.resize(img[y:y+ch, x:x+cw], (w,h), interpolation=cv2.INTER_LINEAR)
     return cv2.flip(out, 1) if u[3] < .5 else out
 
-# %% ../../nbs/04_figures.ipynb #c062
+# %% ../../nbs/04_figures.ipynb #c067
 @dataclass(frozen=True)
 class Style:
     "How a picture is made; the numbers are chances unless they say otherwise"
@@ -699,7 +733,8 @@ def _floor(img, rng, camera):
     u,(a,b) = rng.random(3), _palette(rng, 2)
     b = a*.8 + b*.2*u[2]
     def quads(x0, x1, z0, z1):
-        xyz = np.stack([np.stack([x, np.zeros_like(x), z], -1) for x,z in ((x0,z0), (x1,z0), (x1,z1), (x0,z1))], -2)
+        corners = (x0,z0), (x1,z0), (x1,z1), (x0,z1)
+        xyz = np.stack([np.stack([x, np.zeros_like(x), z], -1) for x,z in corners], -2)
         return np.clip(camera.project(xyz)*16, -4e8, 4e8).round().astype(np.int32)
     one = np.ones(1)
     cv2.fillConvexPoly(img, quads(-300*one, 300*one, near*one, -300*one)[0], a.tolist(), 16, 4)
@@ -715,6 +750,7 @@ def _floor(img, rng, camera):
     for q in quads(x0, x0+w, z0, z1): cv2.fillConvexPoly(img, q, b.tolist(), 16, 4)
     return img
 
+# %% ../../nbs/04_figures.ipynb #c068
 def _backstage(rng, size, style, camera):
     "Everything behind the dancers, (H, W, 3) uint8"
     w,h = size
@@ -735,9 +771,11 @@ def _shadow(img, camera, verts, stature):
     dark = cv2.fillConvexPoly(roi.copy(), np.int32(p-(x0,y0)), (10,10,14), 16)
     cv2.addWeighted(roi, .5, dark, .5, 0, dst=roi)
 
-# %% ../../nbs/04_figures.ipynb #c064
+# %% ../../nbs/04_figures.ipynb #c070
 @lru_cache(1)
-def _grain(): return np.clip(np.random.default_rng(5).standard_normal((1024,1024,3))*40+128, 0, 255).astype(np.uint8)
+def _grain():
+    "Noise once and for all, (1024, 1024, 3) uint8 around 128"
+    return np.clip(np.random.default_rng(5).standard_normal((1024,1024,3))*40+128, 0, 255).astype(np.uint8)
 
 def _smear(img, angle):
     "A short straight shake of the camera"
@@ -753,14 +791,15 @@ def _develop(img, rng, style):
     if u[0] < style.blur: img = cv2.GaussianBlur(img, (0,0), .4+1.1*u[1])
     if u[2] < style.motion_blur: img = _smear(img, 2*np.pi*u[1])
     x = np.linspace(0, 1, 256)[:,None]**np.exp(.5*(u[3]-.5))
-    img = cv2.LUT(img, np.clip(255*x*(.8+.45*u[4])*(.93+.14*u[5:8]) + 30*(u[3]-.45), 0, 255).astype(np.uint8)[None])
+    curve = 255*x*(.8+.45*u[4])*(.93+.14*u[5:8]) + 30*(u[3]-.45)
+    img = cv2.LUT(img, np.clip(curve, 0, 255).astype(np.uint8)[None])
     g = style.noise*u[8]**3
     if g < .003: return img
     y,x = (rng.random(2)*(1024-min(h,1023), 1024-min(w,1023))).astype(int)
     grain = np.resize(_grain()[y:y+h, x:x+w], img.shape) if max(h,w) > 1023 else _grain()[y:y+h, x:x+w]
     return cv2.addWeighted(img, 1, grain, 255*g/40, -128*255*g/40)
 
-# %% ../../nbs/04_figures.ipynb #c066
+# %% ../../nbs/04_figures.ipynb #c072
 def _frame(verts, size, camera):
     "Corner (x, y) and extent (w, h) of the part of the picture that holds the dancers, px"
     low,high = _extent(camera.project(np.concatenate(verts)))
@@ -773,7 +812,8 @@ def _compose(img, canvas, ids, corner, ss):
     h,w = canvas.shape[0]//ss, canvas.shape[1]//ss
     roi = img[corner[1]:corner[1]+h, corner[0]:corner[0]+w]
     paint = cv2.cvtColor(cv2.resize(canvas, (w,h), interpolation=cv2.INTER_AREA), cv2.COLOR_RGBA2RGB)
-    clear = cv2.resize(cv2.threshold(ids, 0, 255, cv2.THRESH_BINARY_INV)[1], (w,h), interpolation=cv2.INTER_AREA)
+    empty = cv2.threshold(ids, 0, 255, cv2.THRESH_BINARY_INV)[1]
+    clear = cv2.resize(empty, (w,h), interpolation=cv2.INTER_AREA)
     roi[:] = cv2.add(cv2.multiply(roi, cv2.merge([clear]*3), scale=1/255), paint)
 
 def _annotate(ids, dancers, points, frames, camera, size, corner, ss):
@@ -801,7 +841,7 @@ def _expose(img, size, style, camera, dancers, verts, frames, points, light):
         _compose(img, canvas, ids, corner, ss)
     return _annotate(ids, dancers, points, frames, camera, size, corner, ss)
 
-# %% ../../nbs/04_figures.ipynb #c068
+# %% ../../nbs/04_figures.ipynb #c074
 def _stage(dancer, pose, place, lift, fine):
     "One dancer in the room: surface, frames, keypoints; the lowest point touches the floor"
     j,g = forward(pose_rotations(pose[None]), dancer.body)
@@ -823,7 +863,8 @@ def _scene(seed, size, people, style, image=True):
     fine = max(size) > 400
     verts,frames,points = zip(*(_stage(d, random_pose(rng), s, l, fine) for d,s,l in zip(dancers, spots, lift)))
     u = rng.random(10)
-    camera = Camera(2.6+4*u[0]+.5*people, .5+1.6*u[1], np.radians(-8+22*u[2])*(.5+.7*u[1]), np.radians(6)*(u[3]-.5+u[9]-.5))
+    pitch,roll = np.radians(-8+22*u[2])*(.5+.7*u[1]), np.radians(6)*(u[3]-.5+u[9]-.5)
+    camera = Camera(2.6+4*u[0]+.5*people, .5+1.6*u[1], pitch, roll)
     fill = .95+.7*u[4] if u[5] < style.truncate else .5+.43*u[4]
     camera = camera.fit(np.concatenate(verts), size, fill, (2*u[6]-1, 2*u[7]-1))
     img = _backstage(rng, size, style, camera) if image else None
@@ -839,10 +880,12 @@ def render_scene(
     "A picture of dancers, and the truth about it"
     return _scene(seed, size, people, style)
 
-# %% ../../nbs/04_figures.ipynb #c074
+# %% ../../nbs/04_figures.ipynb #c080
 class _Renderer:
     "Paints image `i` of a data set when its file is read"
-    def __init__(self, seed, size, people, style): self.seed,self.size,self.people,self.style = seed,size,people,style
+    def __init__(self, seed, size, people, style):
+        self.seed,self.size,self.people,self.style = seed,size,people,style
+
     def scene(self, i, image=True):
         n = int(np.random.default_rng((self.seed, i, 1)).integers(self.people[0], self.people[1]+1))
         return _scene((self.seed, i), self.size, n, self.style, image)
@@ -861,18 +904,22 @@ def rendered_dataset(
     images = [ImageInfo(i+1, f'{seed}/{i:06d}.png', *size, split=split) for i in range(n)]
     rows = [paint.scene(i, image=False)[1].replace(image_id=i+1) for i in range(n)]
     rows = Instances.cat(rows)
-    return PoseData('rendered', load_schema('rendered'), images, rows.replace(id=np.arange(len(rows))+1), MemorySource(paint))
+    rows = rows.replace(id=np.arange(len(rows))+1)
+    return PoseData('rendered', load_schema('rendered'), images, rows, MemorySource(paint))
 
-# %% ../../nbs/04_figures.ipynb #c079
+# %% ../../nbs/04_figures.ipynb #c085
 _GLIDE = ('sway','up') # metres to the dancer's left, metres off the floor
 
 def _bar(text, mirrored=True, bounce=0, spin=0):
     "Lines of moves, one per beat -> key poses (beats, 29 + 2), bounce in degrees, turns per bar"
     moves = [_read_move(line, _MOVES) for line in text.strip().splitlines()]
-    keys = np.array([np.r_[make_pose(**{k: v for k,v in m.items() if k not in _GLIDE}), [m.get(g, 0.) for g in _GLIDE]]
-        for m in moves])
-    if mirrored: keys = np.concatenate([keys, np.c_[mirror_pose(keys[:,:-2]), keys[:,-2:]*(-1,1)]])
-    return keys, bounce, spin
+    poses = [make_pose(**{k: v for k,v in m.items() if k not in _GLIDE}) for m in moves]
+    keys = np.c_[poses, [[m.get(g, 0.) for g in _GLIDE] for m in moves]]
+    return (_and_mirrored(keys) if mirrored else keys), bounce, spin
+
+def _and_mirrored(keys):
+    "A bar, then the same bar in the mirror"
+    return np.concatenate([keys, np.c_[mirror_pose(keys[:,:-2]), keys[:,-2:]*(-1,1)]])
 
 _DANCES = dict(disco=_bar('''
 disco, sway .12
@@ -902,10 +949,10 @@ high_kick, L.leg_spread 70, arm_raise 90
 hands_on_hips, sway .08
 L.leg_raise 90, L.knee 95, L.leg_spread 15, arm_raise 120, elbow 40, arm_twist 70''', bounce=5))
 
-# %% ../../nbs/04_figures.ipynb #c080
+# %% ../../nbs/04_figures.ipynb #c086
 _DANCES |= dict(hiphop=_bar('''
 arm_raise 45, elbow 100, arm_twist -40, leg_spread 18, leg_raise 35, knee 55, lean 8
-L.arm_raise 80, L.arm_around 20, R.arm_raise 35, R.elbow 120, leg_spread 20, leg_raise 20, knee 35, twist -18, side 10
+L.arm_raise 80, L.arm_around 20, R.arm_raise 35, R.elbow 120, leg_spread 20, leg_raise 20, knee 35, twist -18
 crossed, leg_spread 22, leg_raise 40, knee 60, lean 10
 dab, L.leg_spread 30, knee 25, leg_raise 12''', bounce=10), waltz=_bar('''
 arm_raise 75, elbow 35, arm_around 20
@@ -918,19 +965,20 @@ L.arm_raise 165, L.arm_around 60, R.arm_raise 25, R.arm_around -30, twist -15
 L.arm_raise 95, L.arm_around 60, R.arm_raise 100, R.arm_around -20, elbow 35, sway .06''', bounce=10))
 CHOREOGRAPHIES = tuple(_DANCES) # their names
 
-# %% ../../nbs/04_figures.ipynb #c081
+# %% ../../nbs/04_figures.ipynb #c087
 def _dance(name):
     "Key poses, bounce, spin: by name, from an array, or invented from a seed"
     if isinstance(name, str):
         if name in _DANCES: return _DANCES[name]
-        raise ValueError(f'no choreography is called {name!r}; there are {", ".join(CHOREOGRAPHIES)}, or give a seed')
+        known = ', '.join(CHOREOGRAPHIES)
+        raise ValueError(f'no choreography is called {name!r}; there are {known}, or give a seed')
     if np.ndim(name): return np.c_[limit_pose(np.asarray(name, float)), np.zeros((len(name),2))], 0, 0
     rng = np.random.default_rng((name, 8))
     keys = np.array([random_pose(rng) for _ in range(60)])
     upright = (np.abs(keys[:,[DOFS.index('lean'), DOFS.index('tilt')]]) < .6).all(1)
     keys = np.c_[keys[upright][:4], rng.uniform(-.15, .15, 4), np.zeros(4)]
     keys[:,0] *= .15
-    return np.concatenate([keys, np.c_[mirror_pose(keys[:,:-2]), keys[:,-2:]*(-1,1)]]), float(rng.uniform(0, 10)), 0
+    return _and_mirrored(keys), float(rng.uniform(0, 10)), 0
 
 def _ease(x):
     x = np.clip(x, 0, 1)
@@ -950,14 +998,24 @@ def _perform(dance, beats, amplitude):
     p[:,0] += 2*np.pi*spin*beats/n
     return limit_pose(p[:,:-2]), p[:,-2:]
 
-# %% ../../nbs/04_figures.ipynb #c085
-_LIMB_DOFS = dict(upper_arm=('arm_raise','arm_around','arm_twist'), forearm=('elbow','wrist'), arm=('arm_raise','arm_around','arm_twist','elbow','wrist'),
-    thigh=('leg_raise','leg_spread','leg_twist'), shin=('knee','ankle'), leg=('leg_raise','leg_spread','leg_twist','knee','ankle'),
-    torso=('bend','side','twist'), head=('nod','head_tilt','head_turn'))
-_LIMB_JOINT = dict(upper_arm='shoulder', forearm='elbow', arm='shoulder', thigh='hip', shin='knee', leg='hip', torso='chest', head='head')
-LIMBS = tuple(f'{s}_{l}' for s in ('left','right') for l in _LIMB_DOFS if l not in ('torso','head')) + ('torso','head') # what can go wrong
+# %% ../../nbs/04_figures.ipynb #c091
+_ARM,_LEG = ('arm_raise','arm_around','arm_twist'), ('leg_raise','leg_spread','leg_twist')
+_LIMB_DOFS = dict(upper_arm=_ARM, forearm=('elbow','wrist'), arm=(*_ARM,'elbow','wrist'), thigh=_LEG,
+    shin=('knee','ankle'), leg=(*_LEG,'knee','ankle'), torso=('bend','side','twist'),
+    head=('nod','head_tilt','head_turn')) # the angles of each limb
+_LIMB_JOINT = dict(upper_arm='shoulder', forearm='elbow', arm='shoulder', thigh='hip', shin='knee', leg='hip',
+    torso='chest', head='head') # the joint that turns it
+LIMBS = (*(f'{s}_{l}' for s in ('left','right') for l in list(_LIMB_DOFS)[:6]), 'torso', 'head') # what can go wrong
+def _split(limb): return limb.split('_', 1) if limb.startswith(('left_','right_')) else ('', limb)
+def _named(side, name): return f'{side}_{name}' if side else name
+def _limb_joint(limb):
+    if limb not in LIMBS: raise ValueError(f'no limb is called {limb!r}; there are {", ".join(LIMBS)}')
+    side,stem = _split(limb)
+    return JOINTS.index(_named(side, _LIMB_JOINT[stem]))
+
 MISTAKES = ('angle','late','small','mirrored','missing') # how it can go wrong
 
+# %% ../../nbs/04_figures.ipynb #c092
 @dataclass(frozen=True)
 class Mistake:
     "One limb goes wrong for a while; before and after, nothing differs"
@@ -969,9 +1027,11 @@ class Mistake:
     seconds:float=.3 # kind 'late': how late
 
     def __post_init__(self):
-        if self.limb not in LIMBS: raise ValueError(f'no limb is called {self.limb!r}; there are {", ".join(LIMBS)}')
-        if self.kind not in MISTAKES: raise ValueError(f'no mistake is of kind {self.kind!r}; there are {", ".join(MISTAKES)}')
-        if not self.stop > self.start: raise ValueError(f'a mistake from {self.start} s to {self.stop} s has no length')
+        _limb_joint(self.limb)
+        if self.kind not in MISTAKES:
+            raise ValueError(f'no mistake is of kind {self.kind!r}; there are {", ".join(MISTAKES)}')
+        if not self.stop > self.start:
+            raise ValueError(f'a mistake from {self.start} s to {self.stop} s has no length')
 
     def weight(self,
         t:np.ndarray, # times, (T,), s
@@ -980,15 +1040,14 @@ class Mistake:
         ramp = min(.25, (self.stop-self.start)/3)
         return _ease((t-self.start)/ramp)*_ease((self.stop-t)/ramp)
 
-# %% ../../nbs/04_figures.ipynb #c086
-@dataclass(frozen=True)
+# %% ../../nbs/04_figures.ipynb #c093
+@dataclass(frozen=True, eq=False)
 class Motion:
     "A dance of T frames, and all that is true about it"
     name:str # of the choreography
     fps:float # frames per second
     size:tuple # (width, height) of the picture, px
     keypoints:np.ndarray # (T, 17, 2) image px
-    visible:np.ndarray # (T, 17) 2 visible, 1 occluded, 0 outside
     keypoints3d:np.ndarray # (T, 17, 3) in the room, m
     joints:np.ndarray # (T, 15, 3) in the room, m
     rotations:np.ndarray # (T, 15, 3, 3) of each joint relative to its parent
@@ -999,6 +1058,15 @@ class Motion:
     camera:Camera # from where
 
     def __len__(self): return len(self.keypoints)
+
+    @cached_property
+    def visible(self) -> np.ndarray: # (T, 17) int: 2 visible, 1 occluded, 0 outside; painted when first asked for
+        "What is seen of the dancer"
+        verts = mesh_points(self.dancer, self.joints, self.frames, max(self.size) > 400)
+        scenes = zip(verts, self.frames, self.keypoints3d)
+        rows = [_expose(None, self.size, Style(), self.camera, [self.dancer], [v], [g], [p], _light(np.zeros(3)))
+            for v,g,p in scenes]
+        return np.array([r.visible[0] if len(r) else np.zeros(17, int) for r in rows])
 
     @property
     def times(self) -> np.ndarray: return np.arange(len(self))/self.fps # (T,) s
@@ -1011,14 +1079,7 @@ class Motion:
         a,b = self.frames[:,j,:,1], self.correct[:,j,:,1]
         return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a*b).sum(-1))
 
-def _split(limb): return limb.split('_', 1) if limb.startswith(('left_','right_')) else ('', limb)
-def _named(side, name): return f'{side}_{name}' if side else name
-def _limb_joint(limb):
-    if limb not in LIMBS: raise ValueError(f'no limb is called {limb!r}; there are {", ".join(LIMBS)}')
-    side,stem = _split(limb)
-    return JOINTS.index(_named(side, _LIMB_JOINT[stem]))
-
-# %% ../../nbs/04_figures.ipynb #c087
+# %% ../../nbs/04_figures.ipynb #c094
 def _wrong_angles(poses, m, t, perform):
     "Mistakes that live in the joint angles: late, small, mirrored, missing"
     side,stem = _split(m.limb)
@@ -1049,7 +1110,7 @@ def _wrong_rotations(rotations, m, t, body):
     out[:,j] = _turn(a*th[:,None]) @ rotations[:,j]
     return out
 
-# %% ../../nbs/04_figures.ipynb #c089
+# %% ../../nbs/04_figures.ipynb #c096
 def _root(dancer, rotations, glide, turn, start, stop):
     "Where the pelvis is, (T, 3): the lowest point of the correct dance touches the floor; and its surface"
     j,g = forward(rotations, dancer.body)
@@ -1060,19 +1121,7 @@ def _root(dancer, rotations, glide, turn, start, stop):
     root = np.column_stack([xz[:,0]+glide[:,0]*c, glide[:,1]-v[...,1].min(1), xz[:,1]-glide[:,0]*z])
     return root, v+root[:,None], g
 
-def _film(name, fps, size, rotations, correct, root, mistakes, dancer, camera):
-    "Everything that is true about a performance"
-    j,g = forward(rotations, dancer.body, root)
-    v,p = mesh_points(dancer, j, g, max(size) > 400), pose_points(j, g, dancer.body)
-    seen = np.zeros((len(j),17), int)
-    for i in range(len(j)):
-        people = _expose(None, size, Style(), camera, [dancer], [v[i]], [g[i]], [p[i]], _light(np.zeros(3)))
-        if len(people): seen[i] = people.visible[0]
-    return Motion(name, fps, tuple(size), camera.project(p), seen, p, j, rotations, g, correct, mistakes, dancer, camera)
-
-def _other(limb):
-    return limb.replace('left_', 'right_') if limb.startswith('left_') else limb.replace('right_', 'left_')
-
+# %% ../../nbs/04_figures.ipynb #c097
 def choreography(
     name='disco', # one of `CHOREOGRAPHIES`, a whole number (seed of a new one), or key poses (beats, 29)
     seconds:float=4., # length
@@ -1100,7 +1149,8 @@ def choreography(
     poses,glide = perform(t)
     done = poses
     for m in mistakes:
-        if m.kind != 'angle': done = _wrong_angles(done, replace(m, limb=_other(m.limb)) if mirror else m, t, perform)
+        if m.kind == 'angle': continue
+        done = _wrong_angles(done, replace(m, limb=_other(m.limb)) if mirror else m, t, perform)
     right,done = rotate(poses), rotate(done)
     for m in mistakes:
         if m.kind == 'angle': done = _wrong_rotations(done, m, t, dancer.body)
@@ -1108,9 +1158,11 @@ def choreography(
     root,verts,frames = _root(dancer, right, glide, turn, start, start if stop is None else stop)
     camera = camera or Camera(4.5, 1.1).fit(verts[::4], size, .88)
     name = str(name) if np.ndim(name) == 0 else 'own'
-    return _film(name, fps, size, done, frames, root, tuple(mistakes), dancer, camera)
+    j,g = forward(done, dancer.body, root)
+    p = pose_points(j, g, dancer.body)
+    return Motion(name, fps, tuple(size), camera.project(p), p, j, done, g, frames, tuple(mistakes), dancer, camera)
 
-# %% ../../nbs/04_figures.ipynb #c093
+# %% ../../nbs/04_figures.ipynb #c103
 def _zoom(camera, old, new):
     "The same view in a picture of another size"
     s = min(new[0]/old[0], new[1]/old[1])
@@ -1138,7 +1190,8 @@ def render_clip(
         img = stage.copy()
         people = _expose(img, size, style, camera, dancers, [v[i] for v in verts], [m.frames[i] for m in motions],
             [m.keypoints3d[i] for m in motions], light)
-        frames.append(_develop(img, np.random.default_rng((seed, 9)), style)); rows.append(people.replace(image_id=i+1))
+        frames.append(_develop(img, np.random.default_rng((seed, 9)), style))
+        rows.append(people.replace(image_id=i+1))
     rows = Instances.cat(rows)
     images = [ImageInfo(i+1, f'clip{seed}/{i:06d}.png', *size, video=f'clip{seed}', frame=i) for i in range(n)]
     data = PoseData('rendered clip', load_schema('rendered'), images, rows.replace(id=np.arange(len(rows))+1),
