@@ -1,0 +1,138 @@
+"The figures behind the widgets, and the widgets without a browser."
+import re, subprocess, sys
+import numpy as np, pytest
+from poselab import widgets as W
+from poselab.schema import load_schema
+
+COCO = load_schema('coco')
+
+def shapes_of(fig): return [(t.type, t.xaxis, t.yaxis) for t in fig.data]
+def text_of(fig): return [fig.layout.title.text] + [a.text or '' for a in fig.layout.annotations]
+def controls(box): return {c.description: c for c in box.children[0].children if c.description}
+
+@pytest.fixture(scope='module')
+def dances(): return W.demo_dances()
+@pytest.fixture(scope='module')
+def pair(dances): return W.make_pair(dances[0], dances[1]['left forearm 40° off, 1 s to 2 s'], COCO)
+
+def test_importing_the_widgets_imports_neither_plotly_nor_torch():
+    code = 'import sys, poselab.widgets; print([m for m in ("plotly", "ipywidgets", "torch") if m in sys.modules])'
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+# soft labels
+
+def test_the_label_explorer_shows_the_numbers_of_the_paper():
+    n = W.label_numbers(100.3)
+    assert (n['bins'], n['at'], n['back']) == (384, 201, 100.5) and round(n['sigma'], 4) == 4.899
+    assert round(n['peak'], 3) == .246 and round(n['inside'], 3) == .996
+    flat = W.label_numbers(10., beta=1.)
+    assert round(flat['peak'], 4) == .0068 and flat['inside'] < .13 and round(flat['mean']*2, 1) == 183.8
+
+@pytest.mark.parametrize('x, beta, sigma, split', [(0., 1., .5, 1.), (191., 20., 20., 4.), (57.7, 5., None, 1.5), (100.3, 10., 4.9, 3.)])
+def test_the_label_figure_keeps_its_traces_and_sums_to_one(x, beta, sigma, split):
+    f = W.soft_label_figure(x, beta, sigma, split)
+    assert shapes_of(f) == shapes_of(W.soft_label_figure())
+    assert np.sum(f.data[4].y) == pytest.approx(1) and len(f.data[4].y) == round(192*split)
+
+def test_a_coarser_split_brings_the_keypoint_back_further_off():
+    off = [abs(W.label_numbers(100.3, split=s)['back'] - 100.3) for s in (1., 2., 4.)]
+    assert off == sorted(off, reverse=True) and all(o <= .5/s + 1e-4 for o, s in zip(off, (1., 2., 4.)))
+
+# gate
+
+@pytest.mark.parametrize('gate', W.UNTRAINED.values())
+def test_the_gate_is_between_0_and_1_and_has_cells_of_its_stride(gate):
+    a, b = W.gate_numbers(3, gate, 128), W.gate_numbers(3, gate, 256)
+    assert a['gate'].min() > 0 and a['gate'].max() < 1 and np.ptp(a['gate']) > .02
+    assert b['gate'].shape == tuple(2*s for s in a['gate'].shape) and b['img'].shape == (256, 256, 3)
+    stride = {'skip': 16, 'skips': 8, 'self': 32}[gate]
+    assert a['gate'].shape == (128//stride, 128//stride)
+
+def test_another_dancer_is_another_gate_and_the_same_seed_the_same():
+    a, b, c = (W.gate_numbers(s, 'skip', 128)['gate'] for s in (3, 4, 3))
+    assert np.array_equal(a, c) and not np.array_equal(a, b)
+
+def test_every_trained_gate_can_be_shown():
+    for name in W.trained_gates(): assert 0 < W.gate_numbers(3, name, 128)['gate'].mean() < 1
+
+def test_the_gate_figure_keeps_its_traces_for_any_picture():
+    f = W.gate_figure(3, 'skip', 128)
+    grey = np.full((40, 70, 3), 128, np.uint8)
+    assert shapes_of(f) == shapes_of(W.gate_figure(image=grey, size=128)) == ([('image', 'x', 'y'), ('image', 'x3', 'y3'), ('heatmap', 'x2', 'y2')])
+    assert 'on the dancer' in f.layout.title.text and 'on the dancer' not in W.gate_figure(image=grey, size=128).layout.title.text
+
+def test_a_closed_cell_is_black_and_an_open_one_as_it_was():
+    img = np.full((64, 64, 3), 200, np.uint8); a = np.zeros((2, 2)); a[:, 1] = 1
+    out = W.dimmed(img, a)
+    assert (out[:, :4] == 0).all() and (out[:, -4:] == 200).all()
+
+# score player
+
+def test_the_bar_of_the_wrong_limb_is_the_longest(pair):
+    f = W.score_figure(pair, 37)
+    bar = next(t for t in f.data if t.type == 'bar')
+    assert bar.y[int(np.argmax(bar.x))] == 'left forearm' and 35 < max(bar.x) < 50
+
+def test_the_wrong_limb_has_the_wrong_colour_and_no_other(pair):
+    f = W.score_figure(pair, 37); limbs = [t for t in f.data if t.xaxis == 'x2'][1:]
+    calm = W.heat([0.])[0]
+    hot = [t.text[0] for t, c in ((t, t.line.color) for t in limbs) if abs(int(re.findall(r'\d+', c)[0]) - int(re.findall(r'\d+', calm)[0])) > 30]
+    assert len(hot) == 1 and hot[0].startswith('left forearm')
+
+def test_every_frame_has_the_same_traces(pair):
+    for t in (0, 50, 99, 1000): assert shapes_of(W.score_figure(pair, t)) == shapes_of(W.score_figure(pair, 0))
+
+def test_the_cursor_moves_with_the_frame(pair):
+    at = [[t for t in W.score_figure(pair, i).data if t.xaxis == 'x4'][1].x[0] for i in (0, 25, 50)]
+    assert at == [0., 1., 2.]
+
+def test_the_ghost_of_the_same_dance_is_the_dance(dances):
+    p = W.make_pair(dances[0], 2*dances[0] + 30, COCO)
+    assert np.allclose(p.ghost, p.tested) and p.found == []
+
+def test_unknown_keypoints_are_shown_as_unknown(dances):
+    xy = dances[0].copy(); xy[:, COCO.index('left_wrist')] = np.nan
+    p = W.make_pair(dances[0], xy, COCO); f = W.score_figure(p, 10)
+    bar = next(t for t in f.data if t.type == 'bar')
+    assert bar.text[list(bar.y).index('left forearm')] == 'unknown'
+
+@pytest.mark.parametrize('card', ['mpii', 'crowdpose', 'lspet', 'posetrack'])
+def test_the_player_takes_other_schemas(card):
+    s = load_schema(card); xy = np.random.default_rng(0).uniform(0, 200, (5, s.num_keypoints, 2))
+    assert W.score_figure(W.make_pair(xy, xy[::-1], s), 2).data
+
+# text, controls
+
+def test_no_figure_has_latex_in_its_text(pair):
+    for f in (W.soft_label_figure(), W.gate_figure(3, 'skip', 128), W.score_figure(pair, 3)):
+        assert not any('$' in t for t in text_of(f))
+
+@pytest.mark.parametrize('make, control, value', [
+    (W.soft_label_explorer, 'β', 1.), (W.soft_label_explorer, 'bins per pixel', 4.), (W.soft_label_explorer, 'σ, bins', 12.),
+    (W.soft_label_explorer, 'keypoint x, px', 20.), (W.gate_viewer, 'dancer', 7), (W.gate_viewer, 'input, px', 128),
+    (W.gate_viewer, 'gate', 'self'), (W.score_player, 'frame', 80), (W.score_player, 'tested', '0.3 s late')])
+def test_moving_a_control_changes_the_figure(make, control, value):
+    box = make(); screen = box.children[1]
+    before = screen.layout.title.text, [t.to_plotly_json() for t in screen.data]
+    controls(box)[control].value = value
+    after = screen.layout.title.text, [t.to_plotly_json() for t in screen.data]
+    assert before[0] != after[0] and str(before[1]) != str(after[1])
+
+def test_a_mistake_that_is_gone_leaves_no_shade_behind():
+    box = W.score_player(); screen = box.children[1]
+    assert len(screen.layout.shapes) == 1
+    controls(box)['tested'].value = 'no mistake'
+    assert len(screen.layout.shapes) == 0 and 'left forearm' not in text_of(screen)
+    controls(box)['tested'].value = 'right thigh 35° off, 2.4 s to 3.2 s'
+    assert len(screen.layout.shapes) == 1 and 'right thigh' in text_of(screen)
+
+def test_a_figure_that_changes_its_traces_is_refused():
+    import plotly.graph_objects as go
+    with pytest.raises(ValueError): W.pour(go.FigureWidget([go.Scatter()]), go.Figure([go.Scatter()]*2))
+
+def test_every_app_page_is_three_cells_that_call_one_widget():
+    import json
+    from pathlib import Path
+    for p in (Path(__file__).parent.parent/'nbs/apps').glob('*.ipynb'):
+        code = [''.join(c['source']) for c in json.loads(p.read_text('utf-8'))['cells'] if c['cell_type'] == 'code']
+        assert len(code) == 2 and code[0].startswith('from poselab.widgets import') and code[1] == code[0].split()[-1] + '()'
