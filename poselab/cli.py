@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FILE', 'SHARED', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text', 'train', 'own_recipe',
-           'truth_and_predictions', 'shared', 'evaluate_', 'eval_summary', 'dance_poses', 'main_person', 'score',
-           'browse', 'show_app', 'export', 'every_pose', 'clip_rate', 'write_painted']
+           'truth_and_predictions', 'shared', 'evaluate_', 'eval_summary', 'eval_text', 'dance_poses', 'main_person',
+           'score', 'browse', 'show_app', 'export', 'every_pose', 'clip_rate', 'write_painted']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, os, sys
@@ -192,7 +192,8 @@ def evaluate_(gt, pred, images, weights, split, save, as_json):
         truth = truth.subset(split=split)
         pred = pred[[i in truth._place for i in pred.image_id.tolist()]]
     if save: write_results(pred, save)
-    return eval_summary(truth, pred, gt)
+    found = eval_summary(truth, pred, gt)
+    return found if as_json else dict(text=eval_text(found, truth.schema.names))
 
 def eval_summary(truth, pred, gt) -> dict: # metrics on top, errors below them
     "Metrics by their names, and what went wrong where scores allow to say it"
@@ -206,6 +207,23 @@ def eval_summary(truth, pred, gt) -> dict: # metrics on top, errors below them
     return found
 
 # %% ../nbs/31_cli.ipynb #c024
+def eval_text(
+    found:dict, # from `eval_summary`
+    names:tuple, # of the keypoints
+) -> str:
+    "Metrics of the whole, then a row per keypoint"
+    whole = {k: v for k,v in found.items() if not any(k.endswith(f' {n}') for n in names)}
+    metrics = [k for k in whole if f'{k} pooled' in whole]
+    errors = {r['keypoint']: r for r in found.get('errors', [])}
+    kinds = [k for k in errors.get('all', {}) if k != 'keypoint']
+    wide = max(map(len, names)) + 2
+    rows = [f'{"":{wide}}' + ''.join(f'{h:>11}' for h in metrics + kinds)]
+    for n in names:
+        cells = [f'{found[f"{m} {n}"]:.3f}' if f'{m} {n}' in found else '-' for m in metrics] + [str(errors[n][k]) for k in kinds]
+        rows.append(f'{n:{wide}}' + ''.join(f'{c:>11}' for c in cells))
+    return table(whole) + '\n\n' + '\n'.join(rows)
+
+# %% ../nbs/31_cli.ipynb #c026
 def dance_poses(
     path, # film, folder of frames, or json with one person per image
     weights:str, # for films
@@ -258,7 +276,7 @@ def score(ref, test, weights, mode, reading, fps, as_json):
     found = score_dance(a, b, schema, mode, reading, visible=va, visible_tested=vb, fps=fps or rate or 25.)
     return dict(score_words(found), text=str(found)) if not as_json else score_words(found)
 
-# %% ../nbs/31_cli.ipynb #c026
+# %% ../nbs/31_cli.ipynb #c028
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
@@ -296,7 +314,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c028
+# %% ../nbs/31_cli.ipynb #c030
 @verb()
 @click.argument('path', type=FILE)
 @click.option('--weights', help='Shipped weights by name, or a file. Default: those that fit.')

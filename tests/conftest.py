@@ -1,0 +1,30 @@
+"What several test files need"
+from dataclasses import replace
+import pytest
+
+@pytest.fixture(scope='session')
+def small_weights(tmp_path_factory):
+    "Untrained weights for 17 keypoints, small enough to run in a moment"
+    import torch
+    from poselab.models.rtmpose import LAB, RTMPose
+    from poselab.predict import save_weights
+    torch.manual_seed(0)
+    net = RTMPose(replace(LAB, input_size=(48,64), widen=.125))
+    return save_weights(tmp_path_factory.mktemp('weights')/'small.safetensors', net, 'rendered')
+
+@pytest.fixture(scope='session')
+def dancers(tmp_path_factory):
+    "Eight rendered pictures as files: folder with truth.json, images/, perfect.json"
+    import cv2
+    from poselab.data.datasets import write_coco, write_results
+    from poselab.data.figures import rendered_dataset
+    home = tmp_path_factory.mktemp('dancers')
+    data = rendered_dataset(8, seed=1, people=(1,2))
+    (home/'images').mkdir()
+    for im in data.images:
+        pixels = data.image(im.id)
+        im.file = f'{im.id:03d}.png'
+        cv2.imwrite(str(home/'images'/im.file), pixels[..., ::-1])
+    write_coco(data, home/'truth.json')
+    write_results(data.instances.replace(score=1., confidence=1.), home/'perfect.json')
+    return home

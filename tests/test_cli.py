@@ -1,0 +1,191 @@
+"The command line: what goes in, what comes out, and what it says when something is wrong"
+import gzip, json, subprocess, sys, zipfile
+import cv2, numpy as np, pytest
+from click.testing import CliRunner
+from poselab.cli import main, sentence, to_json
+from poselab.records import data_root
+
+VERBS = ('demo', 'train', 'eval', 'score', 'browse', 'export')
+
+def ask(*args):
+    got = CliRunner().invoke(main, [str(a) for a in args])
+    assert got.exception is None or isinstance(got.exception, SystemExit), got.exception
+    return got
+
+def answer(*args):
+    got = ask(*args, '--json')
+    assert got.exit_code == 0, got.stderr
+    return json.loads(got.stdout)
+
+def refused(*args):
+    got = ask(*args)
+    assert got.exit_code == 2 and 'Traceback' not in got.output
+    line = got.stderr.strip().splitlines()[-1]
+    assert got.stdout == '' and 'should not happen' not in line, line
+    return line
+
+def test_help_names_every_verb_and_each_verb_explains_itself():
+    top = ask('--help').stdout
+    for verb in VERBS:
+        assert f'  {verb} ' in top
+        assert '--json' in ask(verb, '--help').stdout
+
+def test_help_does_not_wait_for_torch():
+    code = "import sys; from poselab.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint([m for m in ('torch','numpy','cv2') if m in sys.modules])"
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip().endswith('[]')
+
+def test_json_is_strict():
+    assert json.loads(to_json({'a': float('nan'), 'b': np.arange(2), 1: [np.float32(.5), np.inf]})) == {'a': None, 'b': [0, 1], '1': [.5, None]}
+
+def test_a_perfect_prediction_has_ap_1(dancers):
+    got = answer('eval', '--gt', dancers/'truth.json', '--pred', dancers/'perfect.json')
+    assert got['AP'] == pytest.approx(1) and got['PCK@0.2'] == pytest.approx(1)
+    assert set(got['status']['people']) == {'matched'} and got['images'] == 8
+
+def test_gzipped_files_are_known_by_content(dancers, tmp_path):
+    for name in ('truth', 'perfect'): (tmp_path/f'{name}.data').write_bytes(gzip.compress((dancers/f'{name}.json').read_bytes()))
+    assert answer('eval', '--gt', tmp_path/'truth.data', '--pred', tmp_path/'perfect.data')['AP'] == pytest.approx(1)
+
+def test_weights_predict_first_from_a_folder_and_from_a_zip_alike(dancers, small_weights, tmp_path):
+    with zipfile.ZipFile(tmp_path/'pictures.zip', 'w') as z:
+        for p in sorted((dancers/'images').iterdir()): z.write(p, p.name)
+    folder,packed = (answer('eval', '--gt', dancers/'truth.json', '--images', where, '--weights', small_weights, '--save', tmp_path/'p.json')
+                     for where in (dancers/'images', tmp_path/'pictures.zip'))
+    assert folder == packed and 'AP' in folder
+    again = answer('eval', '--gt', dancers/'truth.json', '--pred', tmp_path/'p.json')
+    assert again['AP'] == pytest.approx(folder['AP'], abs=.01)
+
+def test_people_read_a_table_and_machines_read_json_alone(dancers):
+    args = ('eval', '--gt', dancers/'truth.json', '--pred', dancers/'perfect.json')
+    assert 'AP50' in ask(*args).stdout and 'left_wrist' in ask(*args).stdout
+    alone = subprocess.run([sys.executable, '-c', 'from poselab.cli import main; main()', *map(str, args), '--json'], capture_output=True, text=True)
+    assert alone.stdout.count('\n') == 1 and json.loads(alone.stdout)['people'] > 8
+
+def test_a_dance_against_itself_scores_1(dancers):
+    got = answer('score', dancers/'truth.json', dancers/'truth.json')
+    assert got['score'] == pytest.approx(1) and got['floor']['random'] < .75 and got['worst'] == []
+
+def test_films_are_scored_through_weights(small_weights, tmp_path):
+    from poselab.data.figures import choreography, render_clip
+    from poselab.records import write_video
+    film = write_video(tmp_path/'dance.mp4', render_clip(choreography(seconds=.4, size=(96,128)))[0], 25.)
+    assert answer('score', film, film, '--weights', small_weights)['score'] == pytest.approx(1)
+
+def test_export_writes_results_and_a_film(dancers, small_weights, tmp_path):
+    got = answer('export', dancers/'images', '--weights', small_weights, '--out', tmp_path/'p.json', '--video', tmp_path/'p.avi')
+    rows = json.loads((tmp_path/'p.json').read_text())
+    assert got['images'] == 8 and {r['image_id'] for r in rows} == set(range(1, 9)) and len(rows[0]['keypoints']) == 51
+    from poselab.records import open_clip
+    assert len(list(open_clip(tmp_path/'p.avi').frames())) == 8
+
+def test_training_on_a_file_goes_on_after_a_break_and_names_another_recipe(dancers, tmp_path):
+    pytest.importorskip('lightning')
+    args = ('train', dancers/'truth.json', '--batch', 4, '--workers', 0, '--accelerator', 'cpu', '--out', tmp_path/'run', '--epochs', 1)
+    first = answer(*args)
+    assert first['weights'].endswith('weights.safetensors') and (tmp_path/'run'/'last.ckpt').is_file()
+    assert answer(*args)['weights'] == first['weights']
+    assert 'lr' in refused(*args, '--lr', .5)
+
+# --- bad input: one line, exit code 2 --------------------------------------------------------------------------
+
+def truth_with(dancers, tmp_path, change):
+    doc = json.loads((dancers/'truth.json').read_text())
+    change(doc)
+    path = tmp_path/'changed.json'
+    path.write_text(json.dumps(doc))
+    return path
+
+def set_in(key, i, field, value):
+    def change(doc): doc[key][i][field] = value
+    return change
+
+@pytest.mark.parametrize('name,change', {
+    'a keypoint that is not a number': set_in('annotations', 0, 'keypoints', [float('nan')]*51),
+    'too few keypoints': set_in('annotations', 0, 'keypoints', [1, 2, 2]*16),
+    'an unknown visibility': set_in('annotations', 0, 'keypoints', [1, 2, 7]*17),
+    'a box of no size': set_in('annotations', 0, 'bbox', [5, 5, 0, 0]),
+    'a box outside its image': set_in('annotations', 0, 'bbox', [5000, 5, 10, 10]),
+    'an id that occurs twice': set_in('annotations', 1, 'id', 1),
+    'an image that is not listed': set_in('annotations', 0, 'image_id', 999),
+    'two images of one id': set_in('images', 1, 'id', 1),
+}.items())
+def test_broken_truth_is_refused_with_file_and_record(dancers, tmp_path, name, change):
+    path = truth_with(dancers, tmp_path, change)
+    line = refused('eval', '--gt', path, '--pred', dancers/'perfect.json')
+    assert 'changed.json' in line and ('annotation' in line or 'image' in line), (name, line)
+
+def test_files_that_are_missing_cut_short_or_no_json_are_named(dancers, tmp_path):
+    short,text,empty = tmp_path/'short.json',tmp_path/'text.json',tmp_path/'empty.json'
+    short.write_text((dancers/'truth.json').read_text()[:500]); text.write_text('hello'); empty.write_text('')
+    for path,word in ((short, 'cut short'), (text, 'not json'), (empty, 'empty'), (tmp_path/'no.json', 'not there')):
+        line = refused('eval', '--gt', path, '--pred', dancers/'perfect.json')
+        assert path.name in line and word in line
+
+def test_an_image_name_that_climbs_out_is_refused(dancers, small_weights, tmp_path):
+    path = truth_with(dancers, tmp_path, lambda doc: [im.update(file_name='../../etc/passwd') for im in doc['images']])
+    line = refused('eval', '--gt', path, '--images', dancers/'images', '--weights', small_weights)
+    assert 'passwd' in line
+
+@pytest.mark.parametrize('content,word', [(b'', 'empty'), (b'\x89PNG\r\n\x1a\nrest', 'image')])
+def test_a_broken_picture_is_named(dancers, small_weights, tmp_path, content, word):
+    from shutil import copytree
+    copytree(dancers/'images', tmp_path/'images')
+    (tmp_path/'images'/'001.png').write_bytes(content)
+    line = refused('eval', '--gt', dancers/'truth.json', '--images', tmp_path/'images', '--weights', small_weights)
+    assert '001.png' in line and word in line
+
+def test_grey_rgba_and_16_bit_pictures_are_read(dancers, small_weights, tmp_path):
+    from shutil import copytree
+    copytree(dancers/'images', tmp_path/'images')
+    for i,make in enumerate((lambda a: a[..., 0], lambda a: np.dstack([a, a[..., :1]]), lambda a: a.astype(np.uint16)*257), 1):
+        path = str(tmp_path/'images'/f'{i:03d}.png')
+        cv2.imwrite(path, make(cv2.imread(path)))
+    assert answer('eval', '--gt', dancers/'truth.json', '--images', tmp_path/'images', '--weights', small_weights)['images'] == 8
+
+def test_a_film_without_frames_is_named(small_weights, tmp_path):
+    (tmp_path/'broken.mp4').write_bytes(b'\0'*2000)
+    assert 'broken.mp4' in refused('score', tmp_path/'broken.mp4', tmp_path/'broken.mp4', '--weights', small_weights)
+
+def test_weights_that_are_none_or_of_another_schema_are_named(dancers, small_weights, tmp_path):
+    (tmp_path/'w.safetensors').write_bytes(b'nothing')
+    assert 'w.safetensors' in refused('eval', '--gt', dancers/'truth.json', '--weights', tmp_path/'w.safetensors')
+    assert 'nobody' in refused('eval', '--gt', dancers/'truth.json', '--weights', 'nobody')
+    def rename(doc): doc['categories'][0]['keypoints'][0] = 'snout'
+    line = refused('eval', '--gt', truth_with(dancers, tmp_path, rename), '--images', dancers/'images', '--weights', small_weights)
+    assert 'keypoints' in line
+
+def test_results_for_other_keypoints_are_refused(dancers, tmp_path):
+    rows = json.loads((dancers/'perfect.json').read_text())
+    for r in rows: r['keypoints'] = r['keypoints'][:42]
+    (tmp_path/'fourteen.json').write_text(json.dumps(rows))
+    assert 'fourteen.json' in refused('eval', '--gt', dancers/'truth.json', '--pred', tmp_path/'fourteen.json')
+
+def test_a_folder_that_cannot_be_written_is_one_line(dancers, small_weights, tmp_path):
+    line = refused('export', dancers/'images', '--weights', small_weights, '--out', tmp_path/'none'/'p.json')
+    assert 'none' in line
+
+def test_options_that_do_not_go_together_are_explained(dancers):
+    got = ask('eval', '--gt', dancers/'truth.json')
+    assert got.exit_code == 2 and '--pred' in got.stderr and '--weights' in got.stderr
+
+def test_debug_brings_the_traceback_back(dancers, tmp_path):
+    got = CliRunner().invoke(main, ['--debug', 'eval', '--gt', str(tmp_path/'no.json'), '--pred', 'x'])
+    assert isinstance(got.exception, FileNotFoundError)
+
+def test_a_bug_is_not_sold_as_a_mistake_of_the_user():
+    assert 'should not happen' in sentence(KeyError('x')) and 'should not' not in sentence(ValueError('x is y.'))
+
+# --- the real files --------------------------------------------------------------------------------------------
+
+def real(*parts):
+    root = data_root()
+    if root is None: pytest.skip('no shared data: set POSELAB_DATA')
+    return root.joinpath(*parts)
+
+def test_the_studio_portraits_give_the_published_ap():
+    got = answer('eval', '--gt', real('annotations', 'studio1000_gt_coco17.json.gz'), '--pred', real('annotations', 'studio1000_litehrnet18_results.json.gz'))
+    assert [round(got[k], 3) for k in ('AP', 'AP50', 'AP75', 'AR')] == [.827, .967, .912, .863]
+
+def test_the_mpii_predictions_give_the_published_pckh():
+    path = real('annotations', 'mpii_valid_2958_gt_and_pred.json.gz')
+    assert round(100*answer('eval', '--gt', path, '--pred', path)['PCKh@0.5'], 2) == 81.46
