@@ -45,6 +45,7 @@ def file_schema(
 ) -> PoseSchema:
     "The schema that fits a file: a card's, or one built from the names it gives"
     names = category.get('keypoints') or []
+    if not isinstance(names, list): raise ValueError(f'{file}: categories[0].keypoints is no list of names.')
     if not names and k == 17: return load_schema('coco')
     if not names: raise ValueError(f'{file}: categories[0].keypoints names no keypoints; give schema=.')
     short = find_card(names[:k]) if 0 < k < len(names) else None # Human-Art lists 21 names and writes 17 keypoints
@@ -165,7 +166,7 @@ def _check_boxes(check, anns, xy, v, size):
     none = np.array([not b for b in given], bool)
     box,ok = _table([b or [0]*4 for b in given], 4)
     check.mark(~ok | ~np.isfinite(box).all(1), 'has a box that is not 4 numbers.')
-    box = np.where(none[:, None], labelled_box(xy, v), box)
+    box = np.where(none[:, None], labelled_box(xy, v), np.nan_to_num(box, nan=0, posinf=0, neginf=0))
     someone = (v > 0).any(1) & ~none # a person without keypoints is never cut out, so its box can do no harm
     check.mark(someone & (box[:, 2:] <= 0).any(1), lambda i: f'has a box of no size ({box[i,2]:g} x {box[i,3]:g} px).')
     off = ((box[:, :2] + box[:, 2:] <= 0) | ((box[:, :2] >= size) & (size > 0))).any(1)
@@ -283,7 +284,7 @@ def _common_k(anns):
 def _coco(path, doc, images, schema, faults):
     "A COCO document as PoseData"
     anns,category = _records(path, doc, 'annotations'),_pose_category(path, doc)
-    others = {c.get('id') for c in doc.get('categories') or []} - {category.get('id')} if category else set()
+    others = [c.get('id') for c in doc.get('categories') or [] if category and c.get('id') != category.get('id')]
     anns = [a for a in anns if a.get('category_id') not in others]
     infos = _read_images(path, _records(path, doc, 'images'), faults)
     schema = schema or file_schema(path, category, _common_k(anns))
@@ -404,10 +405,12 @@ def write_results(
 def _iqbal(path, doc, images, faults):
     "The list of clips of the earlier PoseTrack: videos[].frames[][]"
     infos,people = [],[]
-    for video in _records(path, doc, 'videos'):
-        for t,frame in enumerate(video['frames']):
-            infos.append(ImageInfo(len(infos) + 1, f"{video['video']}/{t+1:05d}.jpg", 0, 0, video.get('split', ''), video['video'], t))
-            people += [{**p, 'image_id': len(infos)} for p in frame]
+    for n,video in enumerate(_records(path, doc, 'videos')):
+        name,frames = str(video.get('video')),video.get('frames')
+        if not isinstance(frames, list): raise ValueError(f'{path}: videos[{n}] has no list of frames.')
+        for t,frame in enumerate(frames):
+            infos.append(ImageInfo(len(infos) + 1, f'{name}/{t+1:05d}.jpg', 0, 0, str(video.get('split') or ''), name, t))
+            people += [p | {'image_id': len(infos)} for p in _records(f'{path}: videos[{n}]', {f'frames[{t}]': frame}, f'frames[{t}]')]
     category = {'keypoints': doc.get('joint_names'), 'skeleton': doc.get('skeleton')}
     schema = file_schema(path, category, 0)
     return PoseData(_stem(path), schema, infos, _read_people(path, people, infos, schema, faults),
@@ -425,12 +428,13 @@ def read_posetrack(
 # %% ../../nbs/05_datasets.ipynb #c057
 def _mpii_items(path, found):
     "Rows, keypoint names, and the keys of the two known json forms of MPII"
-    if isinstance(found, list): return _records(path, {'items': found}, 'items'),load_schema('mpii').names,'joints','joints_vis'
-    return _records(path, found, 'items'),found.get('joint_names', []),'gt','mpii_visible_flag'
+    if isinstance(found, list): return _records(path, {'items': found}, 'items'),list(load_schema('mpii').names),'joints','joints_vis'
+    return _records(path, found, 'items'),found.get('joint_names') or [],'gt','mpii_visible_flag'
 
 def _mpii_point(xy, seen, listed): # MPII counts pixels from 1, as Matlab does
-    if not isinstance(xy, list) or len(xy) != 2 or None in xy: return (0, 0, 0) if xy is None else (np.nan,)*3
-    return (xy[0] - 1, xy[1] - 1, 2 if seen else 1) if seen or not listed else (0, 0, 0)
+    if xy is None or (listed and not seen): return 0, 0, 0
+    try: return float(xy[0]) - 1, float(xy[1]) - 1, 2 if seen else 1
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError): return (np.nan,)*3
 
 def _mpii_box(item, listed):
     "The square MPII gives as center and scale (1 is 200 px), before any padding"
@@ -442,11 +446,11 @@ def _mpii_box(item, listed):
 def _mpii_person(i, item, image_id, at, flags):
     "One MPII item as a COCO record"
     listed = at == 'joints'
-    try: box = _mpii_box(item, listed)
-    except (KeyError, TypeError, ValueError): box = None
-    out = dict(id=i, image_id=image_id, bbox=box)
-    points = [_mpii_point(p, f, listed) for p,f in zip(item.get(at) or [], item.get(flags) or [])]
-    return out | dict(keypoints=[*chain.from_iterable(points)]) | {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
+    try: box = _mpii_box(item, listed) if {'center', 'scale'} & set(item) else None
+    except (KeyError, TypeError, ValueError, OverflowError): box = 'none'
+    both = [x if isinstance(x, list) else [] for x in (item.get(at), item.get(flags))]
+    points = [x for p,f in zip(*both) for x in _mpii_point(p, f, listed)] or [np.nan]
+    return dict(id=i, image_id=image_id, bbox=box, keypoints=points) | {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
 
 # %% ../../nbs/05_datasets.ipynb #c058
 def _mpii_files(items): # file name -> image id, numbered as they come
@@ -458,7 +462,7 @@ def _mpii(path, doc, images, faults):
     files = _mpii_files(items)
     infos = [ImageInfo(n, f, 0, 0) for f,n in files.items()]
     people = [_mpii_person(n, i, files[str(i.get('image'))], at, flags) for n,i in enumerate(items, 1)]
-    schema = file_schema(path, {'keypoints': list(names)}, 0)
+    schema = file_schema(path, {'keypoints': names}, 0)
     return PoseData(_stem(path), schema, infos, _read_people(path, people, infos, schema, faults),
                     find_images(path, infos, images))
 
@@ -477,13 +481,14 @@ def read_mpii_predictions(
     return _mpii_predictions(path, read_json(path, dict))
 
 def _mpii_predictions(path, doc):
-    items,k = _mpii_items(path, doc)[0],len(doc.get('joint_names', []))
-    rows = [[x for p in i.get('pred') or [] for x in p or (None, None)] for i in items]
+    items,names = _mpii_items(path, doc)[:2]
+    k = file_schema(path, {'keypoints': names}, 0).num_keypoints
+    rows = [[p or (None, None) for p in i['pred']] if isinstance(i.get('pred'), list) else None for i in items]
     xy,ok = _table(rows, 2*k)
     if not ok.all(): raise ValueError(f"{path}: item {np.argmin(ok)} has no 'pred' with {k} points.")
     files,xy = _mpii_files(items),xy.reshape(-1, k, 2) - 1
     there = np.isfinite(xy).all(-1)
-    return Instances.make(xy, 2*there, image_id=[files[i['image']] for i in items], confidence=there.astype(float))
+    return Instances.make(xy, 2*there, image_id=[files[str(i.get('image'))] for i in items], confidence=there.astype(float))
 
 # %% ../../nbs/05_datasets.ipynb #c062
 def read_lspet(
