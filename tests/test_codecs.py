@@ -315,6 +315,14 @@ def test_dark_stays_put_on_flat_and_empty_maps():
     for fill in (0., 1., -2.): assert torch.equal(H.refine_dark(torch.full((3,9,9), fill), at), at.float())
 
 
+def test_dark_finds_the_top_of_a_tilted_hill_and_does_not_run_away():
+    y, x = torch.meshgrid(torch.arange(5.), torch.arange(5.), indexing='ij')
+    tilted = (-((x-2.2)**2 + (y-1.9)**2 + (x-2.2)*(y-1.9))/4).exp()
+    assert torch.allclose(H.refine_dark(tilted, torch.tensor([2, 2])), torch.tensor([2.2, 1.9]), atol=1e-4)
+    far = (-((x-5.)**2 + (y-2.)**2)/40).exp()  # its top is three cells away, farther than nine cells can tell
+    assert H.refine_dark(far, torch.tensor([2, 2])).tolist() == [2., 2.]
+
+
 def test_a_quarter_step_by_hand():
     m = torch.zeros(5, 5)
     m[2,2], m[2,3], m[1,2] = 1., .5, .2
