@@ -348,9 +348,7 @@ class Camera:
         roll,pitch = np.array([[cr,-sr,0],[sr,cr,0],[0,0,1]]), np.array([[1,0,0],[0,c,-s],[0,s,c]])
         return roll @ pitch @ np.diag([1.,-1.,-1.])
 
-    def view(self,
-        xyz:np.ndarray, # points in the room, (..., 3), m
-    ) -> np.ndarray: # the same in camera axes, (..., 3), m; the last is the depth
+    def view(self, xyz:np.ndarray) -> np.ndarray: # (..., 3) m in the room -> (..., 3) m in camera axes
         "From the room to the camera"
         return (xyz - (0,self.height,self.distance)) @ self.rotation.T
 
@@ -360,9 +358,7 @@ class Camera:
         "Where points are in the picture"
         return self.to_image(self.view(xyz))
 
-    def to_image(self,
-        c:np.ndarray, # points in camera axes, (..., 3), m
-    ) -> np.ndarray: # image px, (..., 2)
+    def to_image(self, c:np.ndarray) -> np.ndarray: # (..., 3) m in camera axes -> (..., 2) image px
         "Divide by depth"
         return c[...,:2]/np.maximum(c[...,2:], .05)*self.focal + self.centre
 
