@@ -723,28 +723,29 @@ class Style:
     truncate:float=.12 # the picture cuts a dancer
     plain:bool=False # a light grey room and nothing else (not a chance)
 
+def _on_floor(camera, x0, x1, z0, z1):
+    "Rectangles on the floor, (n,) m each -> their corners, (n, 4, 2), sixteenths of a px"
+    xyz = np.zeros((len(x0),4,3))
+    xyz[:,:,0],xyz[:,:,2] = np.stack([x0,x1,x1,x0], -1), np.stack([z0,z0,z1,z1], -1)
+    return np.clip(camera.project(xyz)*16, -4e8, 4e8).round().astype(np.int32)
+
 def _floor(img, rng, camera):
     "Planks or tiles, in the right perspective"
     near,far = camera.distance-1, -14.
     u,(a,b) = rng.random(3), _palette(rng, 2)
     b = a*.8 + b*.2*u[2]
-    def quads(x0, x1, z0, z1):
-        corners = (x0,z0), (x1,z0), (x1,z1), (x0,z1)
-        xyz = np.stack([np.stack([x, np.zeros_like(x), z], -1) for x,z in corners], -2)
-        return np.clip(camera.project(xyz)*16, -4e8, 4e8).round().astype(np.int32)
-    one = np.ones(1)
-    cv2.fillConvexPoly(img, quads(-300*one, 300*one, near*one, -300*one)[0], a.tolist(), 16, 4)
-    w = .15+.6*u[1]
-    x = (np.arange(-14, 14)*2+rng.random())*w
-    if u[0] < .3: return img
-    if u[0] < .65: x0,z0,z1 = x, np.full(28, near), np.full(28, far)
+    horizon = _on_floor(camera, *np.array([[-300.],[300.],[near],[-300.]]))
+    cv2.fillConvexPoly(img, horizon[0], a.tolist(), 16, 4)
+    w,x = .15+.6*u[1], np.arange(-14, 14)*2+rng.random()
+    if u[0] < .3: return
+    if u[0] < .65: x0,z0,z1 = x*w, np.full(28, near), np.full(28, far)
     else:
         w = max(w, .35)
         i,k = np.mgrid[-8:8, 0:18].reshape(2, -1)
-        x0,z0 = (2*i + k%2)*w, near-k*w
-        z1 = z0-w
-    for q in quads(x0, x0+w, z0, z1): cv2.fillConvexPoly(img, q, b.tolist(), 16, 4)
-    return img
+        x0,z0,z1 = (2*i + k%2)*w, near-k*w, near-k*w-w
+    q = _on_floor(camera, x0, x0+w, z0, z1)
+    seen = (q.max(1) > -32).all(1) & (q.min(1) < np.multiply(img.shape[1::-1], 16)+32).all(1)
+    for corners in q[seen]: cv2.fillConvexPoly(img, corners, b.tolist(), 16, 4)
 
 # %% ../../nbs/04_figures.ipynb #c068
 def _backstage(rng, size, style, camera):
