@@ -97,7 +97,7 @@ def load_weights(
     wrong = sorted(k for k in want.keys() | tensors.keys() if k not in want or k not in tensors or want[k] != tensors[k].shape)
     if wrong: raise ValueError(f'{path} does not fit the model that its note describes; first difference: {wrong[0]}.')
     model.load_state_dict({k: v.float() for k,v in tensors.items()}, strict=False)
-    codec = SimCC(cfg.input_size, cfg.split, confidence='probability')
+    codec = SimCC(cfg.input_size, cfg.split, confidence='relative')
     return LoadedModel(model.eval(), codec, load_schema(note['card']), json.loads(note['meta']), Path(path).stem)
 
 # %% ../nbs/22a_predict.ipynb #c017

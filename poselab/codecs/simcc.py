@@ -149,8 +149,8 @@ def check_simcc(codec):
     "Refuse settings that cannot work"
     if min(*codec.input_size, codec.split, codec.beta) <= 0:
         raise ValueError(f'{codec}: sizes, split and beta must be above 0.')
-    if codec.confidence not in ('logit', 'probability'):
-        raise ValueError(f"Confidence {codec.confidence!r} is unknown; say 'logit' or 'probability'.")
+    if codec.confidence not in ('logit', 'probability', 'relative'):
+        raise ValueError(f"Confidence {codec.confidence!r} is unknown; say 'logit', 'probability' or 'relative'.")
     total = float((codec.label or gaussian_label)(torch.tensor(0), codec.bins[0]).sum())
     if abs(total - 1) > 1e-3: raise ValueError(f'A label must sum to 1 over its bins, this one sums to {total:.3g}: normalise it.')
 
@@ -164,12 +164,15 @@ class SimCC:
     beta:float = 10. # temperature: predictions are softmax(beta * logits)
     dark:bool = False # refine the peak between bins
     exact:bool = False # centre labels on the coordinate itself, not on its bin
-    confidence:str = 'logit' # 'logit' (no fixed range, as RTMPose) or 'probability' (0 to 1)
+    confidence:str = 'logit' # 'logit' (no fixed range, as RTMPose), 'probability', or 'relative' to the label's top (0 to 1)
     kl:bool = True # subtract the label's entropy: a perfect prediction then has loss 0
 
     def __post_init__(self): check_simcc(self)
     @property
     def bins(self) -> tuple: return tuple(round(s * self.split) for s in self.input_size) # (Wx, Wy)
+
+    @property
+    def tops(self) -> list: return [float((self.label or gaussian_label)(torch.tensor(n//2), n).max()) for n in self.bins]
 
     def encode(self, xy:Tensor, v:Tensor=None) -> tuple: # keypoints (N, K, 2), px; visibility (N, K), 0 absent
         "((labels x (N, K, Wx), labels y (N, K, Wy)), weight (N, K)); absent or outside: empty label, weight 0"
@@ -181,8 +184,9 @@ class SimCC:
 
     def decode(self, logits_x:Tensor, logits_y:Tensor) -> tuple: # (N, K, Wx), (N, K, Wy)
         "(keypoints (N, K, 2), px; confidence (N, K)): the confidence is the lower of the two peaks"
-        how = self.beta, self.dark, self.confidence == 'probability'
+        how = self.beta, self.dark, self.confidence != 'logit'
         places, heights = zip(*(read_axis(o, *how) for o in (logits_x, logits_y)))
+        if self.confidence == 'relative': heights = [(h/t).clamp(max=1.) for h,t in zip(heights, self.tops)]
         return torch.stack(places, -1) / self.split, torch.minimum(*heights)
 
     def loss(self, outputs:tuple, targets:tuple, weight:Tensor) -> Tensor: # (x, y) logits, (x, y) labels, (N, K)
