@@ -96,7 +96,8 @@ class Instances(_Columns):
         if keypoints.ndim != 3 or keypoints.shape[2] != 2:
             raise ValueError(f"Keypoints have shape {keypoints.shape}; (people, keypoints, 2) is needed.")
         p,k = keypoints.shape[:2]
-        if unknown := set(cols) - set(COLUMNS): raise ValueError(f"No column {sorted(unknown)}; there are {list(COLUMNS)}.")
+        if unknown := set(cols) - set(COLUMNS):
+            raise ValueError(f"No column {sorted(unknown)}; there are {list(COLUMNS)}.")
         cols['visible'] = _column('visible', visible, p, k)
         if cols.get('bbox') is None: cols['bbox'] = labelled_box(keypoints, cols['visible'])
         cols['bbox'] = _column('bbox', cols['bbox'], p, k)
@@ -135,7 +136,8 @@ def _decode(data, name, exif=True):
     flags = cv2.IMREAD_COLOR_RGB | (0 if exif else cv2.IMREAD_IGNORE_ORIENTATION)
     try: img = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as e: raise ValueError(f'{name} cannot be read as an image ({e.err or e}).') from None
-    if img is None: raise ValueError(f'{name} is not a whole image: broken, cut short or of a kind OpenCV does not know.')
+    if img is None:
+        raise ValueError(f'{name} is not a whole image: broken, cut short or of a kind OpenCV does not know.')
     return img
 
 def read_image(
@@ -193,7 +195,8 @@ class ImageSource:
         follow_links:bool=False, # allow links that lead out of the folder
     ):
         self.root,self.follow_links = Path(root),follow_links
-        if not self.root.exists(): raise FileNotFoundError(f'{root} is not there: give a folder of images or a zip file.')
+        if not self.root.exists():
+            raise FileNotFoundError(f'{root} is not there: give a folder of images or a zip file.')
         self.zip = _Zip(self.root) if self.root.is_file() else None
 
     def _path(self, name):
@@ -214,7 +217,8 @@ class ImageSource:
 
     def names(self) -> list:
         "Names of all pictures, in order, hidden files left out"
-        found = self.zip.open()[1] if self.zip else [p.relative_to(self.root).as_posix() for p in self.root.rglob('*') if p.is_file()]
+        files = [] if self.zip else [p for p in self.root.rglob('*') if p.is_file()]
+        found = self.zip.open()[1] if self.zip else [p.relative_to(self.root).as_posix() for p in files]
         def ok(n): return n.lower().endswith(IMAGE_ENDINGS) and not any(s.startswith(('.', '__')) for s in n.split('/'))
         return sorted(filter(ok, found))
 
@@ -261,10 +265,11 @@ class _Pictures:
             twice = next(im.id for i,im in enumerate(self.images) if self._place[im.id] != i)
             raise ValueError(f'{self.name}: image id {twice} occurs twice.')
         if (k := self.instances.keypoints.shape[1]) != self.schema.num_keypoints:
-            raise ValueError(f'{self.name}: people have {k} keypoints, schema {self.schema.name} {self.schema.num_keypoints}.')
+            raise ValueError(f'{self.name}: people have {k} keypoints, {self.schema.name} has {self.schema.num_keypoints}.')
 
     def __len__(self): return len(self.images)
-    def __repr__(self): return f'PoseData({self.name!r}, {len(self)} images, {len(self.instances)} people, {self.schema.name})'
+    def __repr__(self):
+        return f'PoseData({self.name!r}, {len(self)} images, {len(self.instances)} people, {self.schema.name})'
 
     def info(self, image_id:int) -> ImageInfo:
         "What is known about one picture"
@@ -283,7 +288,8 @@ class PoseData(_Pictures):
     def image(self, image_id:int) -> np.ndarray:
         "The picture, (H, W, 3) uint8 RGB, of the size its annotation was made on"
         im = self.info(image_id)
-        if self.source is None: raise ValueError(f'{self.name} holds annotations only: give images=FOLDER_OR_ZIP.')
+        if self.source is None:
+            raise ValueError(f'{self.name} holds annotations only: give images=FOLDER_OR_ZIP.')
         img = self.source.read(im.file)
         if not im.width or img.shape[:2] == (im.height, im.width): return img
         if img.shape[1::-1] == (im.height, im.width): # annotated on the unturned picture
@@ -309,7 +315,8 @@ def whole_file(
     "Write beside the target and swap at the end: the old file stays whole until the new one is"
     path = Path(os.path.realpath(path))
     if path.is_dir(): raise ValueError(f'{path} is a folder; give a file name.')
-    if not path.parent.is_dir(): raise FileNotFoundError(f'{path.parent} is not there: make the folder first.')
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f'{path.parent} is not there: make the folder first.')
     part = path.with_name(f'.{path.stem}.{secrets.token_hex(4)}.part{path.suffix}')
     try:
         yield part
@@ -345,7 +352,8 @@ def read_json(
     try:
         if data[:2] == b'\x1f\x8b': data = gzip.decompress(data)
         text = data.decode('utf-8-sig')
-    except (OSError, EOFError, zlib.error): raise ValueError(f'{path} is gzipped but broken or cut short: copy it again.') from None
+    except (OSError, EOFError, zlib.error):
+        raise ValueError(f'{path} is gzipped but broken or cut short: copy it again.') from None
     except UnicodeDecodeError: raise ValueError(f'{path} is not json: it is not even text.') from None
     if not text.strip(): raise ValueError(f'{path} is empty: copy it again.')
     try: found = json.loads(text)
@@ -359,7 +367,8 @@ def data_root() -> Path|None: # None where there is no such folder
     "Folder of real data: POSELAB_DATA, else shared/data beside the repository; POSELAB_DATA='' turns it off"
     named = os.environ.get('POSELAB_DATA')
     if named == '': return None
-    if named is not None and not Path(named).is_dir(): raise FileNotFoundError(f'POSELAB_DATA is {named}, which is no folder.')
+    if named is not None and not Path(named).is_dir():
+        raise FileNotFoundError(f'POSELAB_DATA is {named}, which is no folder.')
     import poselab
     root = Path(named) if named else Path(poselab.__file__).resolve().parents[2]/'shared'/'data'
     return root if root.is_dir() else None
@@ -395,7 +404,8 @@ class Clip:
         "All frames from the start, each time it is called"
         return self.read()
     def __len__(self):
-        if self.count is None: raise TypeError(f'{self.name}: the number of frames is unknown; count frames().')
+        if self.count is None:
+            raise TypeError(f'{self.name}: the number of frames is unknown; count frames().')
         return self.count
     def __bool__(self): return True
 
@@ -403,11 +413,11 @@ class Clip:
         schema:PoseSchema, # what the keypoints to come will be called
     ) -> PoseData:
         "The frames as pictures of a data set, without people yet"
-        none = Instances.empty(schema.num_keypoints)
-        if self.source: return PoseData(self.name, schema, [ImageInfo(i, n, 0, 0) for i,n in enumerate(self.names, 1)], none, self.source)
-        count = self.count or sum(1 for _ in self.frames())
-        infos = [ImageInfo(i + 1, f'{i:06d}', *self.size, video=self.name, frame=i) for i in range(count)]
-        return PoseData(self.name, schema, infos, none, FrameSource(self))
+        if self.source: infos = [ImageInfo(i, n, 0, 0) for i,n in enumerate(self.names, 1)]
+        else:
+            count = self.count or sum(1 for _ in self.frames())
+            infos = [ImageInfo(i + 1, f'{i:06d}', *self.size, video=self.name, frame=i) for i in range(count)]
+        return PoseData(self.name, schema, infos, Instances.empty(schema.num_keypoints), self.source or FrameSource(self))
 
 # %% ../nbs/02a_records.ipynb #c064
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8') # read once, at the first video: its own complaints name no file
@@ -428,14 +438,15 @@ def _video_frames(path, count, strict):
             yield cv2.cvtColor(img, cv2.COLOR_BGR2RGB)
     finally: cap.release()
     if strict and count and n < 0.95*count - 1:
-        raise ValueError(f'{path} ends after {n} of {count} frames: it was cut short. strict=False takes what is there.')
+        raise ValueError(f'{path} ends after {n} of {count} frames: cut short. strict=False takes what is there.')
 
 def _open_video(path, strict, fps):
     cap = _capture(path)
     ok,img = cap.read()
     count,rate = cap.get(cv2.CAP_PROP_FRAME_COUNT),cap.get(cv2.CAP_PROP_FPS)
     cap.release()
-    if not ok: raise ValueError(f'{path} has no frame that can be read: not a video, cut short, or a codec OpenCV does not know.')
+    if not ok:
+        raise ValueError(f'{path} has no frame that can be read: no video, cut short, or a codec OpenCV does not know.')
     count = int(count) if 0 < count < 1e9 else None
     rate = fps or (rate if 0 < rate < 1000 else 25.)
     return Clip(Path(path).name, rate, img.shape[1::-1], count, lambda: _video_frames(path, count, strict))
@@ -448,8 +459,10 @@ def open_clip(
 ) -> Clip:
     "Open whatever shows people over time"
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f'{path} is not there: give a video, an image, a folder or a zip.')
-    if path.is_file() and not path.stat().st_size: raise ValueError(f'{path} is empty (0 bytes): copy it again.')
+    if not path.exists():
+        raise FileNotFoundError(f'{path} is not there: give a video, an image, a folder or a zip.')
+    if path.is_file() and not path.stat().st_size:
+        raise ValueError(f'{path} is empty (0 bytes): copy it again.')
     one = path.is_file() and path.suffix.lower() in IMAGE_ENDINGS
     if path.is_file() and not one and not zipfile.is_zipfile(path): return _open_video(path, strict, fps)
     source = ImageSource(path.parent if one else path, follow_links=one)
@@ -464,7 +477,8 @@ CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.webm': 'vp09', '.mov': 'mp4v'}
 def _bgr(path, i, img, first):
     "A frame as OpenCV wants it: BGR and of even size"
     if img.dtype != np.uint8 or img.ndim != 3: raise ValueError(f'{path}: frame {i} is not uint8 RGB.')
-    if img.shape != first: raise ValueError(f'{path}: frame {i} is {img.shape[1::-1]}, the first was {first[1::-1]}.')
+    if img.shape != first:
+        raise ValueError(f'{path}: frame {i} is {img.shape[1::-1]}, the first was {first[1::-1]}.')
     return cv2.cvtColor(np.pad(img, [(0, first[0]%2), (0, first[1]%2), (0, 0)], 'edge'), cv2.COLOR_RGB2BGR)
 
 def write_video(
@@ -474,7 +488,8 @@ def write_video(
 ) -> Path:
     "Write a video completely or not at all; an odd width or height grows by one repeated line"
     path,out = Path(path),None
-    if path.suffix.lower() not in CODECS: raise ValueError(f'{path}: a video ends in one of {", ".join(CODECS)}.')
+    if path.suffix.lower() not in CODECS:
+        raise ValueError(f'{path}: a video ends in one of {", ".join(CODECS)}.')
     code = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
     with whole_file(path) as part:
         try:
@@ -482,7 +497,8 @@ def write_video(
                 if out is None: first = img.shape
                 img = _bgr(path, i, img, first)
                 if out is None: out = cv2.VideoWriter(str(part), code, fps, img.shape[1::-1])
-                if not out.isOpened(): raise ValueError(f'{path}: this OpenCV cannot write {path.suffix}; use .avi.')
+                if not out.isOpened():
+                    raise ValueError(f'{path}: this OpenCV cannot write {path.suffix}; use .avi.')
                 out.write(img)
         finally:
             if out is not None: out.release()

@@ -88,7 +88,7 @@ def test_no_name_leaves_its_folder(tmp_path, name):
 def test_every_accepted_name_stays_inside(name):
     try: inside = inside_name(name)
     except ValueError: return
-    assert os.path.normpath(os.path.join('/root/in', inside)).startswith('/root/in/') and '\\' not in inside
+    assert os.path.normpath(os.path.join('/house/in', inside)).startswith('/house/in/') and '\\' not in inside
 
 def test_a_link_out_of_the_folder_is_refused_unless_allowed(tmp_path):
     (tmp_path/'in').mkdir(); (tmp_path/'up.png').write_bytes(encoded(PHOTO))

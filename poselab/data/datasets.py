@@ -26,9 +26,9 @@ def find_card(
     names, # K keypoint names as a file writes them
 ) -> PoseSchema|None: # None: no card has exactly these
     "The data card with these keypoints in this order; capitals and spaces do not matter"
-    names = tuple(map(_plain, names))
-    first = [c for c in ('coco', 'mpii', 'posetrack', 'crowdpose', 'lspet') if c in (known := card_names())]
-    return next((s for c in dict.fromkeys(first + known) if (s := load_schema(c)).names == names), None)
+    names,known = tuple(map(_plain, names)),card_names()
+    usual = [c for c in ('coco', 'mpii', 'posetrack', 'crowdpose', 'lspet') if c in known] # read first, to be quick
+    return next((s for c in dict.fromkeys(usual + known) if (s := load_schema(c)).names == names), None)
 
 def _limbs(skeleton, k):
     "Usable limbs of a file, counted from 0: COCO counts from 1, and some files carry the list of another data set"
@@ -74,9 +74,11 @@ class _Faults:
 def _records(file, doc, key):
     "A list of dicts under a key, or an error"
     found = doc.get(key)
-    if not isinstance(found, list): raise ValueError(f"{file}: '{key}' is {'no list' if key in doc else 'missing'}.")
+    if not isinstance(found, list):
+        raise ValueError(f"{file}: '{key}' is {'no list' if key in doc else 'missing'}.")
     odd = next((i for i,r in enumerate(found) if not isinstance(r, dict)), None)
-    if odd is not None: raise ValueError(f"{file}: {key}[{odd}] is a {type(found[odd]).__name__}, not a record in braces.")
+    if odd is not None:
+        raise ValueError(f"{file}: {key}[{odd}] is a {type(found[odd]).__name__}, not a record in braces.")
     return found
 
 def _whole(x, default=None):
@@ -124,12 +126,14 @@ def _read_images(file, records, faults):
     seen = set()
     check.mark([i in seen or seen.add(i) for i in ids], 'has an id that occurred before.')
     size = [(_whole(im.get('width', 0), -1), _whole(im.get('height', 0), -1)) for im in records]
-    check.mark([min(s) < 0 for s in size], lambda i: f'has a size of {records[i].get("width")} x {records[i].get("height")}.')
+    def say(i): return f'has a size of {records[i].get("width")} x {records[i].get("height")}.'
+    check.mark([min(s) < 0 for s in size], say)
     keep = check.settle(faults)
     return [_image(im, i) for im,i,k in zip(records, ids, keep) if k]
 
 # %% ../../nbs/05_datasets.ipynb #c020
-USED = {'id', 'image_id', 'category_id', 'keypoints', 'bbox', 'area', 'iscrowd', 'track_id', 'score', 'head_size', 'confidence'}
+USED = {'id', 'image_id', 'category_id', 'keypoints', 'bbox', 'area', 'iscrowd', 'track_id', 'score', 'head_size',
+    'confidence'}
 
 def _check_ids(check, anns, images):
     "Ids of annotations and of their images"
@@ -214,7 +218,8 @@ def _notes(names, outside, derived):
 
 def _read_people(file, anns, images, schema, faults):
     "Annotations of a COCO file as a table"
-    check = _Faults(file, [f"annotation {a.get('id', f'number {i}')} (image {a.get('image_id')})" for i,a in enumerate(anns)])
+    def called(i, a): return f"annotation {a.get('id', f'number {i}')} (image {a.get('image_id')})"
+    check = _Faults(file, [called(i, a) for i,a in enumerate(anns)])
     ids,image_id = _check_ids(check, anns, images)
     sizes = {im.id: (im.width, im.height) for im in images}
     size = np.array([sizes.get(i, (0, 0)) for i in image_id.tolist()]).reshape(-1, 2)
@@ -222,7 +227,8 @@ def _read_people(file, anns, images, schema, faults):
     box,no_box = _check_boxes(check, anns, xy, v, size)
     area,no_area = _check_area(check, anns, box)
     notes = _notes(schema.names, _outside(xy, size) & (v > 0), {'bbox': no_box, 'area': no_area})
-    extra = [{k: x for k,x in a.items() if k not in USED} | ({'poselab': notes[i]} if i in notes else {}) for i,a in enumerate(anns)]
+    extra = [{k: x for k,x in a.items() if k not in USED} for a in anns]
+    for i,n in notes.items(): extra[i]['poselab'] = n
     labelled = (v > 0).sum(1).tolist()
     for e,n in zip(extra, labelled): e.pop('num_keypoints', 0) if e.get('num_keypoints') == n else 0
     people = Instances.make(xy, v, extra, bbox=box, area=area, id=ids, image_id=image_id,
@@ -278,9 +284,11 @@ def _labelled_is_visible(people):
 
 def _common_k(anns):
     "Keypoints per annotation if all agree, else 0"
-    sizes = {len(a['keypoints']): a['keypoints'] for a in anns if isinstance(a.get('keypoints'), list) and a['keypoints']}
+    given = [a['keypoints'] for a in anns if isinstance(a.get('keypoints'), list) and a['keypoints']]
+    sizes = {len(k): k for k in given}
     return np.size(sizes.popitem()[1])//3 if len(sizes) == 1 else 0
 
+# %% ../../nbs/05_datasets.ipynb #c032
 def _coco(path, doc, images, schema, faults):
     "A COCO document as PoseData"
     anns,category = _records(path, doc, 'annotations'),_pose_category(path, doc)
@@ -289,7 +297,8 @@ def _coco(path, doc, images, schema, faults):
     infos = _read_images(path, _records(path, doc, 'images'), faults)
     schema = schema or file_schema(path, category, _common_k(anns))
     if isinstance(schema, str): schema = load_schema(schema)
-    extra = {n: v for n,v in doc.items() if n not in ('images', 'annotations', 'categories')} | ({'category': category} if category else {})
+    extra = {n: v for n,v in doc.items() if n not in ('images', 'annotations', 'categories')}
+    if category: extra['category'] = category
     people = _read_people(path, anns, infos, schema, faults)
     if schema.name == 'posetrack': people = _labelled_is_visible(people)
     return PoseData(_stem(path), schema, infos, people, find_images(path, infos, images), extra)
@@ -303,7 +312,7 @@ def read_coco(
     "Read COCO keypoint annotations"
     return _coco(path, read_json(path, dict), images, schema, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c044
+# %% ../../nbs/05_datasets.ipynb #c045
 def _short(x): # two decimals, and whole numbers without a point
     x = round(x, 2)
     return int(x) if x.is_integer() else x
@@ -314,10 +323,11 @@ def _triples(xy, third): return [list(chain.from_iterable(zip(map(_short, p[0]),
 def _dump(path, doc):
     "Write json, gzipped where the name says so"
     try: text = json.dumps(doc, allow_nan=False, default=lambda o: o.tolist(), separators=(',', ':'))
-    except (ValueError, AttributeError) as e: raise ValueError(f'{path}: cannot be written as json ({e}).') from None
+    except (ValueError, AttributeError) as e:
+        raise ValueError(f'{path}: cannot be written as json ({e}).') from None
     return write_whole(path, gzip.compress(text.encode(), mtime=0) if str(path).endswith('.gz') else text)
 
-# %% ../../nbs/05_datasets.ipynb #c045
+# %% ../../nbs/05_datasets.ipynb #c046
 def _image_record(im):
     out = dict(id=im.id, file_name=im.file)
     if im.width: out |= dict(width=im.width, height=im.height)
@@ -356,7 +366,7 @@ def write_coco(
     head = {k: v for k,v in data.extra.items() if k != 'category'}
     return _dump(path, head | dict(images=[*map(_image_record, data.images)], annotations=people, categories=[category]))
 
-# %% ../../nbs/05_datasets.ipynb #c050
+# %% ../../nbs/05_datasets.ipynb #c051
 def _results(path, found, truth, faults):
     "Rows of a COCO results file as a table"
     schema = truth.schema if isinstance(truth, PoseData) else truth
@@ -388,7 +398,7 @@ def read_results(
     "Read predictions in COCO's results format"
     return _results(path, read_json(path, list), truth, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c051
+# %% ../../nbs/05_datasets.ipynb #c052
 def write_results(
     pred:Instances, # keypoints that were not predicted (nan) become 0, 0 with confidence 0
     path, # .json or .json.gz
@@ -401,7 +411,7 @@ def write_results(
                 np.where(np.isfinite(pred.score), pred.score, c.mean(1)).tolist(), pred.track_id.tolist())]
     return _dump(path, [r | {k: v for k,v in e.items() if k != 'poselab'} for r,e in zip(rows, pred.extra)])
 
-# %% ../../nbs/05_datasets.ipynb #c054
+# %% ../../nbs/05_datasets.ipynb #c055
 def _iqbal(path, doc, images, faults):
     "The list of clips of the earlier PoseTrack: videos[].frames[][]"
     infos,people = [],[]
@@ -410,7 +420,8 @@ def _iqbal(path, doc, images, faults):
         if not isinstance(frames, list): raise ValueError(f'{path}: videos[{n}] has no list of frames.')
         for t,frame in enumerate(frames):
             infos.append(ImageInfo(len(infos) + 1, f'{name}/{t+1:05d}.jpg', 0, 0, str(video.get('split') or ''), name, t))
-            people += [p | {'image_id': len(infos)} for p in _records(f'{path}: videos[{n}]', {f'frames[{t}]': frame}, f'frames[{t}]')]
+            key = f'frames[{t}]'
+            people += [p | {'image_id': len(infos)} for p in _records(f'{path}: videos[{n}]', {key: frame}, key)]
     category = {'keypoints': doc.get('joint_names'), 'skeleton': doc.get('skeleton')}
     schema = file_schema(path, category, 0)
     return PoseData(_stem(path), schema, infos, _read_people(path, people, infos, schema, faults),
@@ -425,10 +436,11 @@ def read_posetrack(
     doc = read_json(path, dict)
     return _iqbal(path, doc, images, faults) if 'videos' in doc else _coco(path, doc, images, None, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c057
+# %% ../../nbs/05_datasets.ipynb #c058
 def _mpii_items(path, found):
     "Rows, keypoint names, and the keys of the two known json forms of MPII"
-    if isinstance(found, list): return _records(path, {'items': found}, 'items'),list(load_schema('mpii').names),'joints','joints_vis'
+    if isinstance(found, list):
+        return _records(path, {'items': found}, 'items'),list(load_schema('mpii').names),'joints','joints_vis'
     return _records(path, found, 'items'),found.get('joint_names') or [],'gt','mpii_visible_flag'
 
 def _mpii_point(xy, seen, listed): # MPII counts pixels from 1, as Matlab does
@@ -450,9 +462,10 @@ def _mpii_person(i, item, image_id, at, flags):
     except (KeyError, TypeError, ValueError, OverflowError): box = 'none'
     both = [x if isinstance(x, list) else [] for x in (item.get(at), item.get(flags))]
     points = [x for p,f in zip(*both) for x in _mpii_point(p, f, listed)] or [np.nan]
-    return dict(id=i, image_id=image_id, bbox=box, keypoints=points) | {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
+    own = {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
+    return dict(id=i, image_id=image_id, bbox=box, keypoints=points) | own
 
-# %% ../../nbs/05_datasets.ipynb #c058
+# %% ../../nbs/05_datasets.ipynb #c059
 def _mpii_files(items): # file name -> image id, numbered as they come
     return {f: n for n,f in enumerate(dict.fromkeys(str(i.get('image')) for i in items), 1)}
 
@@ -490,19 +503,20 @@ def _mpii_predictions(path, doc):
     there = np.isfinite(xy).all(-1)
     return Instances.make(xy, 2*there, image_id=[files[str(i.get('image'))] for i in items], confidence=there.astype(float))
 
-# %% ../../nbs/05_datasets.ipynb #c062
+# %% ../../nbs/05_datasets.ipynb #c063
 def read_lspet(
     folder=None, # folder with lspet_256.json and lspet_256.zip; None takes it from `data_root()`
     split:str=None, # 'train' or 'val'; None for both
 ) -> PoseData:
     "Read the Leeds sports poses"
     root = data_root()
-    if folder is None and root is None: raise FileNotFoundError('LSPET is not here: set POSELAB_DATA or give its folder.')
+    if folder is None and root is None:
+        raise FileNotFoundError('LSPET is not here: set POSELAB_DATA or give its folder.')
     folder = Path(folder or root/'lspet')
     data = read_coco(folder/'lspet_256.json', folder/'lspet_256.zip')
     return data if split is None else data.subset(split=split)
 
-# %% ../../nbs/05_datasets.ipynb #c064
+# %% ../../nbs/05_datasets.ipynb #c065
 def json_kind(
     path, # for errors
     doc, # what `read_json` gave
@@ -526,7 +540,8 @@ def _is_json(path):
 def _only_results(path, doc, schema):
     "A results file alone: pictures are known by their ids only"
     n = np.size(doc[0].get('keypoints') or []) if doc else 51
-    if schema is None and n not in (0, 51): raise ValueError(f'{path} gives {n} numbers per pose: results name no keypoints, give schema=.')
+    if schema is None and n not in (0, 51):
+        raise ValueError(f'{path} gives {n} numbers per pose and results name no keypoints: give schema=.')
     schema = load_schema(schema or 'coco') if isinstance(schema or '', str) else schema
     pred = _results(path, doc, schema, None)
     return PoseData(_stem(path), schema, [ImageInfo(i, '', 0, 0) for i in np.unique(pred.image_id).tolist()], pred)
@@ -537,7 +552,7 @@ def _annotations_in(folder):
     try: return files[0] if len(files) == 1 and json_kind(files[0], read_json(files[0])) != 'results' else folder
     except ValueError: return folder
 
-# %% ../../nbs/05_datasets.ipynb #c065
+# %% ../../nbs/05_datasets.ipynb #c066
 def read_any(
     path, # annotation or results file (plain or gzipped json), folder, zip, image or video
     images=None, # folder or zip of an annotation file's pictures; None looks near the file, False wants none
@@ -572,7 +587,7 @@ def read_predictions(
         raise ValueError(f'{path} has the keypoints of {data.schema.name}, {truth.name} those of {truth.schema.name}.')
     return data.instances
 
-# %% ../../nbs/05_datasets.ipynb #c071
+# %% ../../nbs/05_datasets.ipynb #c072
 def count_records(
     data:PoseData,
 ) -> dict: # numbers by the words that data cards use
