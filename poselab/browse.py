@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 import cv2, numpy as np
 from .data.geometry import apply, box_to_center_size, input_matrix, warp
-from .draw import CENTRE, LEFT, RIGHT, paint_pose, show_images
+from .draw import CENTRE, LEFT, RIGHT, keypoint_colors, paint_pose, show_images
 from .evaluate.errors import KEYPOINT_ERRORS, ERROR_COLORS, Diagnosis, worst_error, worst_cases, case_matrix, case_title, paint_case
 from .records import ImageSource, inside_name, write_whole
 from .schema import load_schema
@@ -49,6 +49,17 @@ def database_problem() -> str: # '' where all is well, else what is wrong and wh
 # %% ../nbs/26_browse.ipynb #c005
 FIFTYONE_SETTINGS = dict(FIFTYONE_DATABASE_NAME='poselab', FIFTYONE_DO_NOT_TRACK='true', FIFTYONE_DATABASE_VALIDATION='false')
 
+def _connect(fo, tries=3):
+    "First contact; FiftyOne gives a slow machine 60 s and then forgets the server it started, so ask again"
+    from fiftyone.core.odm import database
+    kept = []
+    for left in reversed(range(tries)):
+        try: return fo.list_datasets()
+        except Exception as e:
+            if not left: raise RuntimeError(NO_DATABASE.format(why=e, do=f'Its log is in {fo.config.database_dir}/log.')) from e
+            kept.append(getattr(database, '_db_service', None)) # kept alive: the next try finds it running
+            database._db_service = None
+
 def start_database(
     name:str=None, # database to use, default 'poselab' or what FIFTYONE_DATABASE_NAME says
 ): # the module fiftyone, connected
@@ -62,8 +73,7 @@ def start_database(
         raise RuntimeError(f"FiftyOne is already running on the database '{fo.config.database_name}', not '{want}': "
                            "call start_database before anything imports fiftyone, or restart Python")
     fo.config.show_progress_bars = False
-    try: fo.list_datasets()
-    except Exception as e: raise RuntimeError(NO_DATABASE.format(why=e, do='Its log is under ~/.fiftyone/var/lib/mongo/log.')) from e
+    _connect(fo)
     return fo
 
 # %% ../nbs/26_browse.ipynb #c006
@@ -95,18 +105,23 @@ def _save(path, img, quality=92):
     write_whole(path, cv2.imencode('.jpg', img[...,::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes())
     return str(path)
 
+def _plain_file(source, name):
+    "The file itself where a browser can show it as it is, else None"
+    if not isinstance(source, ImageSource) or not Path(source.root).is_dir(): return None
+    path = Path(source.root).absolute()/inside_name(name)
+    return path if path.is_file() and path.suffix.lower() in SHOWN_BY_BROWSERS else None
+
 def media_files(
     truth, # PoseData
     folder, # where pictures are written that the App could not open: zip members, rendered ones, odd formats
 ) -> list: # (path, (width, height)) per image
     "A file and a size for every image"
-    src,out = truth.source,[]
+    folder,out = Path(folder).absolute(),[]
     for i in truth.images:
-        as_is = isinstance(src, ImageSource) and not src.is_zip and i.file.lower().endswith(SHOWN_BY_BROWSERS)
-        img = None if as_is and i.width and i.height else _picture(truth, i)
+        file = _plain_file(truth.source, i.file)
+        img = None if file and i.width and i.height else _picture(truth, i)
         size = (i.width, i.height) if img is None else img.shape[1::-1]
-        path = Path(src.root)/inside_name(i.file) if as_is else None
-        out.append((str(path.absolute()) if path else _save(Path(folder).absolute()/f'{i.id}.jpg', img), tuple(map(int, size))))
+        out.append((str(file or _save(folder/f'{i.id}.jpg', img)), tuple(map(int, size))))
     return out
 
 # %% ../nbs/26_browse.ipynb #c008
@@ -180,7 +195,8 @@ def _dataset(fo, name, samples, fields):
     ds.clear()
     ds.persistent = True
     ds.add_samples([fo.Sample(**s) for s in samples], progress=False) # not kept: set_values reloads every sample alive
-    for f,values in fields.items(): ds.set_values(f, values, dynamic=True, validate=False)
+    for f,values in fields.items():
+        if any(v is not None for v in values): ds.set_values(f, values, dynamic=True, validate=False)
     return ds
 
 def _columns(rows): # list of dicts with the same keys -> dict of lists
@@ -203,7 +219,7 @@ def build_images(
     skeleton = fo.KeypointSkeleton(labels=list(truth.schema.names), edges=[list(map(int, l)) for l in truth.schema.limbs])
     ds.skeletons = dict(ground_truth=skeleton, predictions=skeleton)
     _looks(fo, ds, truth, ['joint_errors', 'error_lines', 'prediction_limbs'])
-    _image_views(ds)
+    if files: _image_views(ds)
     return ds
 
 # %% ../nbs/26_browse.ipynb #c011
@@ -278,7 +294,7 @@ def build_people(
     skeleton = fo.KeypointSkeleton(labels=list(s.names), edges=[list(map(int, l)) for l in s.limbs])
     ds.skeletons = dict(truth_joints=skeleton, pred_joints=skeleton)
     _looks(fo, ds, d.truth, ['joint_errors', 'error_lines', 'pred', 'truth', 'worst'])
-    _people_views(ds)
+    if rows: _people_views(ds)
     return ds
 
 # %% ../nbs/26_browse.ipynb #c013
@@ -289,7 +305,8 @@ def _looks(fo, ds, truth, shown):
     by = lambda path, attr, colors: dict(path=path, colorByAttribute=attr, valueColors=[dict(value=v, color=c) for v,c in colors.items()])
     white = dict.fromkeys(SIDE_COLORS, '#ffffff')
     fields = [by('joint_errors', 'label', ERROR_COLORS), by('error_lines', 'error', ERROR_COLORS), by('pred', 'side', SIDE_COLORS),
-              by('prediction_limbs', 'side', SIDE_COLORS), by('truth', 'side', white), dict(path='ground_truth', fieldColor='#ffffff')]
+              by('prediction_limbs', 'side', SIDE_COLORS), by('truth', 'side', white), dict(path='ground_truth', fieldColor='#ffffff'),
+              dict(path='worst', valueColors=[dict(value=v, color=c) for v,c in ERROR_COLORS.items()])]
     here = ds.get_field_schema()
     ds.app_config.color_scheme = fo.ColorScheme(color_by='value', fields=[f for f in fields if f['path'] in here],
                                                 show_skeletons=True, opacity=.9)
@@ -340,7 +357,9 @@ def build(
     crops_folder, # where crops, and pictures that are not files yet, are written; keep it as long as the datasets
 ) -> tuple: # two fiftyone.Dataset: images, people
     "Two persistent FiftyOne datasets; building again updates them in place"
-    if diagnosis.truth is not truth or diagnosis.pred is not pred: raise ValueError(f'this diagnosis is not of {truth.name} and these predictions: call diagnose(truth, pred)')
+    same = lambda a, b: a is b or np.array_equal(a.keypoints, b.keypoints, equal_nan=True)
+    if not (same(diagnosis.truth.instances, truth.instances) and same(diagnosis.pred, pred)):
+        raise ValueError(f'this diagnosis is not of {truth.name} and these predictions: call diagnose(truth, pred)')
     folder = Path(crops_folder)/name
     return build_images(diagnosis, name, folder), build_people(diagnosis, name, folder)
 
@@ -373,22 +392,27 @@ def contact_sheet(
         tiles.append(paint_case(img, d, q, CROP)); titles.append(case_title(d, q))
     return show_images(tiles, titles, ncols)
 
+def _view_tile(sample, schema):
+    "One stored crop with its pose, wrong keypoints in their error's colour"
+    img = cv2.imread(sample.filepath)[...,::-1]
+    joints = sample['pred_joints'] or sample['truth_joints']
+    person = joints.keypoints[0]
+    xy = from_rel(person.points, img.shape[1::-1])
+    errors = person.error if sample['pred_joints'] else [''] * schema.num_keypoints
+    dots = [ERROR_COLORS[e] if e in WRONG else c for e,c in zip(errors, keypoint_colors(schema))]
+    return paint_pose(img, xy, None, schema, dot_colors=dots)
+
 def view_sheet(
     view, # a -people dataset or a view of it
-    n:int=12,
-    ncols:int=4,
+    n:int=12, # at most so many
+    ncols:int=4, # tiles per row
 ): # matplotlib Figure
     "The first crops of a view as one still picture, poses drawn from the stored labels"
-    s,tiles,titles = load_schema(view._dataset.info['schema']),[],[]
-    for sample in view.limit(n):
-        img = cv2.imread(sample.filepath)[...,::-1].copy()
-        for f in ('pred_joints', 'truth_joints'):
-            if sample[f] is None: continue
-            xy = from_rel(sample[f].keypoints[0].points, img.shape[1::-1])
-            img = paint_pose(img, np.nan_to_num(xy), np.isfinite(xy).all(-1)*(2 if f == 'pred_joints' else 1), s)
-            break
-        tiles.append(img); titles.append(f'{sample.status} {sample.worst}  OKS {sample.oks:.2f}')
-    return show_images(tiles, titles, ncols)
+    name = view._dataset.info['schema']
+    samples = list(view.limit(n))
+    if not samples: raise ValueError(f'nothing to show: the view of {view._dataset.name} is empty')
+    titles = [f'{s.status}, worst: {s.worst}\nOKS {s.oks:.2f}' if s.worst else s.status for s in samples]
+    return show_images([_view_tile(s, load_schema(name)) for s in samples], titles, ncols)
 
 # %% ../nbs/26_browse.ipynb #c017
 def _free_port():
@@ -397,20 +421,34 @@ def _free_port():
         return s.getsockname()[1]
 
 def _wait_for(url, seconds):
-    "Until the server answers"
-    end = time.time() + seconds
+    "Until the server answers; never through a proxy"
+    end,ask = time.time() + seconds, urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.time() < end:
-        try: return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5).status
+        try: return ask.open(url, timeout=5).status
         except OSError: time.sleep(.3)
-    raise RuntimeError(f'the FiftyOne App did not answer at {url} within {seconds} s: is the machine very busy?')
+    raise RuntimeError(f'the FiftyOne App did not answer at {url} within {seconds:.0f} s: is the machine very busy?')
 
+def _serve(address, port, seconds):
+    "Start the App's server and wait for it; a session that comes to a running server connects at once"
+    from fiftyone.core import service
+    from fiftyone.core.session import session
+    import fiftyone as fo
+    class Patient(service.ServerService): # FiftyOne's own gives up after 60 s
+        def _wait_for_child_port(self, *args, **kwargs): pass
+    session._server_services[port] = Patient(port, address=address, do_not_track=fo.config.do_not_track)
+    try: _wait_for(f'http://{address}:{port}/fiftyone', seconds)
+    except RuntimeError:
+        session._server_services.pop(port).stop()
+        raise
+
+# %% ../nbs/26_browse.ipynb #c018
 def open_app(
     dataset, # one of build's two, a view of it, or a name as given to build
     port:int=None, # default a free one: a server already on a port would be reused, whoever started it
     address:str='127.0.0.1', # this machine only: the App has no password and serves any file its user can read
     allow_remote:bool=False, # say True to bind another address
     show:bool=True, # open a browser tab or, in a notebook, a frame
-    wait:float=90., # seconds until giving up
+    wait:float=180., # seconds until giving up
 ): # fiftyone.Session with .url; a Figure where POSELAB_NO_APP is set
     "Open the App on a dataset"
     if address not in ('127.0.0.1', 'localhost') and not allow_remote:
@@ -418,11 +456,9 @@ def open_app(
     fo = start_database()
     if isinstance(dataset, str): dataset = fo.load_dataset(f'{dataset}-people')
     if os.environ.get('POSELAB_NO_APP'): return view_sheet(dataset)
-    notebook = fo.core.context.is_notebook_context()
-    session = fo.launch_app(dataset, port=port or _free_port(), address=address, auto=False, remote=not notebook)
-    _wait_for(f'http://{address}:{session.server_port}/fiftyone', wait)
-    end = time.time() + 30
-    while not session._client._connected and time.time() < end: time.sleep(.2)
+    port,notebook = port or _free_port(), fo.core.context.is_notebook_context()
+    _serve(address, port, wait)
+    session = fo.launch_app(dataset, port=port, address=address, auto=False, remote=not notebook)
     if show and notebook: session.show()
     elif show: import webbrowser; webbrowser.open(session.url)
     return session
