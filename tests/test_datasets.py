@@ -142,7 +142,9 @@ def test_pictures_are_found_beside_the_file(tmp_path):
     assert read_any(tmp_path/'a'/'x.json', False).source is None
     assert read_any(tmp_path/'d'/'x.json', tmp_path/'b'/'images').image(1).shape == (100, 100, 3)
     assert len(read_any(tmp_path/'a').instances) == 1 # a folder with one annotation file
-    with pytest.raises(FileNotFoundError, match='none of the images'): read_any(tmp_path/'d'/'x.json', tmp_path/'b')
+    for where in ('b', 'c'): assert read_any(tmp_path/'d'/'x.json', tmp_path/where).image(1).max() == 7 # one floor down
+    with pytest.raises(FileNotFoundError, match='none of the images'): read_any(tmp_path/'d'/'x.json', tmp_path/'d')
+    with pytest.raises(FileNotFoundError, match='nowhere is not there'): read_any(tmp_path/'d'/'x.json', tmp_path/'nowhere')
 
 def test_a_folder_of_pictures_is_a_data_set_without_people(tmp_path):
     for i in range(3): (tmp_path/f'{i}.png').write_bytes(cv2.imencode('.png', np.full((9, 9, 3), i, np.uint8))[1].tobytes())

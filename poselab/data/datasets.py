@@ -239,9 +239,9 @@ def _read_people(file, anns, images, schema, faults):
 
 # %% ../../nbs/05_datasets.ipynb #c029
 def _nearby(folder):
-    "Where the images of an annotation file may be: beside it, in a folder or zip beside it, one floor up"
+    "A folder, and the folders and zip files in it"
     inner = sorted(p for p in folder.iterdir() if p.is_dir() or p.suffix == '.zip') if folder.is_dir() else []
-    return [folder, *inner, folder.parent]
+    return [folder, *inner]
 
 def _missing(source, files):
     "Errors for those files that the source does not hold"
@@ -259,15 +259,16 @@ def find_images(
     "Open the folder or zip that holds the pictures, and try a few of them"
     if where is False or hasattr(where, 'read'): return where or None
     some = list(dict.fromkeys(im.file for im in images[:5] + images[-5:]))
-    if where is not None:
-        missing = _missing(source := ImageSource(where), some)
-        if some and len(missing) == len(some):
-            raise FileNotFoundError(f'{where} holds none of the images that {path} names: {missing[0]}')
-        return source
-    for place in _nearby(Path(path).resolve().parent) if some else []:
+    here = Path(path).resolve().parent if where is None else Path(where)
+    for place in (_nearby(here) + [here.parent]*(where is None)) if some else []:
         try: source = ImageSource(place)
         except (ValueError, OSError): continue
         if not _missing(source, some): return source
+    if where is None: return None
+    missing = _missing(source := ImageSource(where), some) # some of them may do, none may not
+    if some and len(missing) == len(some):
+        raise FileNotFoundError(f'{where} holds none of the images that {path} names: {missing[0]}')
+    return source
 
 # %% ../../nbs/05_datasets.ipynb #c031
 def _pose_category(file, doc):
