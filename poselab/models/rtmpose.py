@@ -9,12 +9,12 @@ __all__ = ['TINY', 'SMALL', 'MEDIUM', 'LARGE', 'LAB', 'VARIANTS', 'CSPNeXt', 'Sk
 # %% ../../nbs/18_rtmpose.ipynb #c002
 from dataclasses import dataclass, replace
 import torch
-from torch import Tensor, nn
 import torch.nn.functional as F
+from torch import Tensor, nn
 from ..modules.blocks import ConvBNAct, CSPLayer, GAU, ScaleNorm, SPPBottleneck, TripleConvKeypoint
 from ..modules.lgag import LGAG
 
-# %% ../../nbs/18_rtmpose.ipynb #c003
+# %% ../../nbs/18_rtmpose.ipynb #c010
 class CSPNeXt(nn.Module):
     "Backbone: a stem and four stages, each at half the resolution of the one before"
     def __init__(self,
@@ -37,7 +37,7 @@ class CSPNeXt(nn.Module):
         for stage in self.stages: maps.append(x := stage(x))
         return maps
 
-# %% ../../nbs/18_rtmpose.ipynb #c004
+# %% ../../nbs/18_rtmpose.ipynb #c014
 class SkipGate(nn.Module):
     "Neck: C5, enlarged, opens the gate for C4"
     stride = 16 # px per cell of what goes out
@@ -95,7 +95,7 @@ class NoGate(nn.Module):
 
     def forward(self, maps:list) -> Tensor: return maps[-1]
 
-# %% ../../nbs/18_rtmpose.ipynb #c005
+# %% ../../nbs/18_rtmpose.ipynb #c018
 def map_marginals(
     maps:Tensor, # keypoint maps read as log-probabilities, (N, K, h, w)
     bins:tuple, # (Wx, Wy)
@@ -105,7 +105,7 @@ def map_marginals(
     def axis(m, n): return F.interpolate(m.logsumexp(-1)/beta, n, mode='linear', align_corners=True)
     return axis(maps.float().transpose(-1, -2), bins[0]), axis(maps.float(), bins[1])
 
-# %% ../../nbs/18_rtmpose.ipynb #c006
+# %% ../../nbs/18_rtmpose.ipynb #c021
 class SimCCHead(nn.Module):
     "Keypoint maps, one token per keypoint, two classifiers"
     def __init__(self,
@@ -156,7 +156,7 @@ def _init_head(m:nn.Module):
     if isinstance(m, nn.Conv2d) and m.kernel_size == (7, 7): nn.init.normal_(m.weight, std=.001)
     if isinstance(m, nn.Conv2d): nn.init.zeros_(m.bias)
 
-# %% ../../nbs/18_rtmpose.ipynb #c007
+# %% ../../nbs/18_rtmpose.ipynb #c024
 _CHOICES = dict(keypoint_conv=('7x7', '3x3x3'), gate=(None, 'skip', 'skips', 'self'), token_mixer=(None, 'gau'))
 
 @dataclass(frozen=True)
@@ -190,14 +190,7 @@ TINY,SMALL = RTMPoseConfig(.167, .375),RTMPoseConfig(.33, .5)
 MEDIUM,LARGE = RTMPoseConfig(.67, .75),RTMPoseConfig(1., 1.)
 LAB = RTMPoseConfig(.33, .25, input_size=(128, 128), hidden=128, gau_s=64, keypoint_conv='3x3x3', gate='skips', marginals=True)
 
-# %% ../../nbs/18_rtmpose.ipynb #c008
-VARIANTS = dict(
-    baseline = lambda cfg: replace(cfg, keypoint_conv='7x7', gate=None, token_mixer='gau'),
-    lgag     = lambda cfg: replace(cfg, keypoint_conv='7x7', gate='skip', token_mixer=None),
-    backbone = lambda cfg: replace(cfg, keypoint_conv='3x3x3', gate=None, token_mixer='gau'),
-    fusion   = lambda cfg: replace(cfg, keypoint_conv='3x3x3', gate='skip', token_mixer=None))
-
-# %% ../../nbs/18_rtmpose.ipynb #c009
+# %% ../../nbs/18_rtmpose.ipynb #c025
 class RTMPose(nn.Module):
     "Input to SimCC logits"
     def __init__(self,
@@ -233,3 +226,10 @@ class RTMPose(nn.Module):
         if x.shape[-2:] != (h, w):
             raise ValueError(f'RTMPose: input is {x.shape[-1]}×{x.shape[-2]} px, this model takes {w}×{h}; resize it.')
         return self.head(self.features(x))
+
+# %% ../../nbs/18_rtmpose.ipynb #c029
+VARIANTS = dict(
+    baseline = lambda cfg: replace(cfg, keypoint_conv='7x7', gate=None, token_mixer='gau'),
+    lgag     = lambda cfg: replace(cfg, keypoint_conv='7x7', gate='skip', token_mixer=None),
+    backbone = lambda cfg: replace(cfg, keypoint_conv='3x3x3', gate=None, token_mixer='gau'),
+    fusion   = lambda cfg: replace(cfg, keypoint_conv='3x3x3', gate='skip', token_mixer=None))
