@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MEAN', 'STD', 'FORMAT', 'normalize', 'LoadedModel', 'save_weights', 'weights_path', 'read_note', 'load_weights',
-           'Predictor', 'predict_dataset', 'find_people', 'predict_clip']
+           'outputs', 'cut_inputs', 'as_instances', 'Predictor', 'predict_dataset', 'find_people', 'predict_clip']
 
 # %% ../nbs/22a_predict.ipynb #c003
 import json
@@ -101,6 +101,38 @@ def load_weights(
     return LoadedModel(model.eval(), codec, load_schema(note['card']), json.loads(note['meta']), Path(path).stem)
 
 # %% ../nbs/22a_predict.ipynb #c017
+def outputs(
+    net:nn.Module, # inputs to codec-shaped outputs
+    x:Tensor, # (N, 3, H, W), normalised
+    codec:SimCC, # knows how to mirror outputs
+    order:tuple=None, # mirror permutation of the keypoints; None: no flip test
+) -> tuple: # outputs, averaged with those of the mirrored input
+    "A forward pass, with or without a second look in the mirror"
+    out = net(x)
+    if order is None: return out
+    return tuple((a + b)/2 for a,b in zip(out, codec.flip(net(x.flip(-1)), order)))
+
+def cut_inputs(
+    img:np.ndarray, # image, (H, W, 3) uint8 RGB
+    bbox:np.ndarray, # boxes, (P, 4), image px
+    input_size:tuple, # (width, height), px
+    padding:float=1.25, # the region's side over the box's side
+) -> tuple: # inputs (P, height, width, 3) uint8, matrices (P, 2, 3)
+    "One input per box"
+    w,h = input_size
+    M = input_matrix(*box_to_center_size(bbox, w/h, padding), input_size)
+    return np.stack([warp(img, m, input_size) for m in M]) if len(M) else np.zeros((0, h, w, 3), np.uint8), M
+
+def as_instances(
+    xy:np.ndarray, # keypoints, (P, K, 2), image px
+    conf:np.ndarray, # confidence, (P, K)
+    bbox:np.ndarray, # boxes, (P, 4), image px
+    **cols, # further columns
+) -> Instances:
+    "Predictions as records; the score is the mean confidence"
+    return Instances.make(xy, bbox=bbox, confidence=conf, score=conf.mean(1) if len(conf) else None, **cols)
+
+# %% ../nbs/22a_predict.ipynb #c018
 class Predictor:
     "Weights at work: people in, keypoints in image px out"
     def __init__(self,
@@ -116,14 +148,7 @@ class Predictor:
         self.codec,self.schema = self.loaded.codec,self.loaded.schema
         self.input_size = self.codec.input_size
 
-    def cut(self,
-        img:np.ndarray, # image, (H, W, 3) uint8 RGB
-        bbox:np.ndarray, # boxes, (P, 4), image px
-    ) -> tuple: # inputs (P, height, width, 3) uint8, matrices (P, 2, 3)
-        "One input per box"
-        w,h = self.input_size
-        M = input_matrix(*box_to_center_size(bbox, w/h, self.padding), self.input_size)
-        return np.stack([warp(img, m, self.input_size) for m in M]) if len(M) else np.zeros((0, h, w, 3), np.uint8), M
+    def cut(self, img:np.ndarray, bbox:np.ndarray) -> tuple: return cut_inputs(img, bbox, self.input_size, self.padding)
 
     @torch.inference_mode()
     def run(self,
@@ -136,11 +161,7 @@ class Predictor:
 
     def _run(self, inputs):
         x = normalize(torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2))
-        out = self.net(x)
-        if self.flip_test:
-            mirrored = self.codec.flip(self.net(x.flip(-1)), self.schema.flip)
-            out = tuple((a + b)/2 for a,b in zip(out, mirrored))
-        xy,conf = self.codec.decode(*out)
+        xy,conf = self.codec.decode(*outputs(self.net, x, self.codec, self.schema.flip if self.flip_test else None))
         return xy.double().cpu().numpy(), conf.cpu().numpy()
 
     def on_image(self,
@@ -153,13 +174,9 @@ class Predictor:
         bbox = np.asarray(bbox, float).reshape(-1, 4)
         inputs,M = self.cut(img, bbox)
         xy,conf = self.run(inputs)
-        return self.instances(apply(invert(M), xy), conf, bbox, image_id=image_id)
+        return as_instances(apply(invert(M), xy), conf, bbox, image_id=image_id)
 
-    def instances(self, xy, conf, bbox, **cols) -> Instances:
-        "Predictions as records; the score is the mean confidence"
-        return Instances.make(xy, bbox=bbox, confidence=conf, score=conf.mean(1) if len(conf) else None, **cols)
-
-# %% ../nbs/22a_predict.ipynb #c019
+# %% ../nbs/22a_predict.ipynb #c020
 def _chunks(predictor, data, rows, progress):
     "Inputs, matrices and rows of a data set, about one batch at a time"
     from tqdm.auto import tqdm
@@ -184,10 +201,10 @@ def predict_dataset(
     for inputs,M,mine in _chunks(predictor, data, rows, progress):
         p,c = predictor.run(inputs)
         xy[mine],conf[mine] = apply(invert(M), p),c
-    return predictor.instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
+    return as_instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
         id=inst.id[rows], track_id=inst.track_id[rows], area=inst.area[rows])
 
-# %% ../nbs/22a_predict.ipynb #c023
+# %% ../nbs/22a_predict.ipynb #c024
 def find_people(
     img:np.ndarray, # image, (H, W, 3) uint8 RGB
     most:int=20, # at most so many people
@@ -203,7 +220,7 @@ def find_people(
     keep = cv2.dnn.NMSBoxes(np.array(boxes).tolist(), np.array(scores).ravel().tolist(), .5, .4) if len(boxes) else []
     return np.array(boxes, float)[list(keep)][:most]/zoom if len(keep) else whole
 
-# %% ../nbs/22a_predict.ipynb #c025
+# %% ../nbs/22a_predict.ipynb #c026
 def predict_clip(
     predictor:Predictor, # weights at work
     clip:Clip, # frames in order

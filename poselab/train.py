@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RENDERED_VAL_SEED', 'RECIPES', 'Recipe', 'EpochSampler', 'TopDownDataset', 'training_data', 'PoseDataModule',
-           'PoseModule', 'learning_rate', 'trainer_for', 'fit', 'history']
+           'PoseModule', 'learning_rate', 'optimizer_for', 'trainer_for', 'fit', 'history']
 
 # %% ../nbs/23_train.ipynb #c003
 import csv, json, math, time
@@ -100,7 +100,8 @@ class TopDownDataset(Dataset):
         row,inst,rng = self.rows[i],self.data.instances,np.random.default_rng((self.seed, epoch, i))
         img = self.picture(int(inst.image_id[row]))
         cfg = self.late if epoch >= self.late_from else self.cfg
-        out,xy,v,_ = augment(img, inst.bbox[row], inst.keypoints[row], inst.visible[row], self.data.schema, self.input_size, cfg, rng)
+        out,xy,v,_ = augment(img, inst.bbox[row], inst.keypoints[row], inst.visible[row], self.data.schema,
+            self.input_size, cfg, rng)
         return torch.from_numpy(out).permute(2, 0, 1), torch.from_numpy(xy).float(), torch.from_numpy(v)
 
 # %% ../nbs/23_train.ipynb #c014
@@ -151,8 +152,7 @@ class PoseModule(L.LightningModule):
         schema:PoseSchema, # names, mirror pairs
     ):
         super().__init__()
-        torch.manual_seed(recipe.seed)
-        self.recipe,self.schema = recipe,schema
+        torch.manual_seed(recipe.seed); self.recipe,self.schema = recipe,schema
         self.model = RTMPose(recipe.model).to(memory_format=torch.channels_last)
         self.codec = SimCC(recipe.model.input_size, recipe.model.split)
 
@@ -173,7 +173,6 @@ class PoseModule(L.LightningModule):
         targets,weight = self.codec.encode(xy, v)
         loss = self.codec.loss(out, targets, weight)/len(x)
         self.log('loss', loss, prog_bar=True, on_step=False, on_epoch=True)
-        if not self.recipe.aux: return loss
         aux = self.aux_loss(maps, xy, v)
         self.log('aux', aux, on_step=False, on_epoch=True)
         return loss + self.recipe.aux*aux
@@ -184,13 +183,7 @@ class PoseModule(L.LightningModule):
         off = (p - xy).norm(dim=-1)[v > 0]/max(self.codec.input_size)
         self.log_dict(dict(val_off=off.mean(), val_hit=(off < .05).float().mean()), prog_bar=True, batch_size=int((v > 0).sum()))
 
-    def configure_optimizers(self):
-        r,steps = self.recipe,self.trainer.estimated_stepping_batches
-        many = [p for p in self.parameters() if p.ndim > 1]
-        few = [p for p in self.parameters() if p.ndim <= 1]
-        opt = torch.optim.AdamW([dict(params=many, weight_decay=r.weight_decay), dict(params=few, weight_decay=0.)], r.lr)
-        sched = torch.optim.lr_scheduler.LambdaLR(opt, partial(learning_rate, steps=steps, warmup=r.warmup, flat=r.flat))
-        return dict(optimizer=opt, lr_scheduler=dict(scheduler=sched, interval='step'))
+    def configure_optimizers(self): return optimizer_for(self, self.recipe, self.trainer.estimated_stepping_batches)
 
 # %% ../nbs/23_train.ipynb #c019
 def learning_rate(
@@ -203,7 +196,19 @@ def learning_rate(
     fall = max(0., (t/max(steps, 1) - flat)/(1 - flat))
     return min(1., (t + 1)/warmup)*(.01 + .99*(1 + math.cos(math.pi*min(fall, 1.)))/2)
 
-# %% ../nbs/23_train.ipynb #c022
+# %% ../nbs/23_train.ipynb #c020
+def optimizer_for(
+    module:torch.nn.Module, # what is trained
+    recipe:Recipe,
+    steps:int, # number of steps of the run
+) -> dict: # as Lightning takes it
+    "AdamW with decay on matrices and kernels only, and the learning rate above"
+    many,few = ([p for p in module.parameters() if (p.ndim > 1) == wide] for wide in (True, False))
+    opt = torch.optim.AdamW([dict(params=many, weight_decay=recipe.weight_decay), dict(params=few, weight_decay=0.)], recipe.lr)
+    sched = torch.optim.lr_scheduler.LambdaLR(opt, partial(learning_rate, steps=steps, warmup=recipe.warmup, flat=recipe.flat))
+    return dict(optimizer=opt, lr_scheduler=dict(scheduler=sched, interval='step'))
+
+# %% ../nbs/23_train.ipynb #c023
 def trainer_for(
     recipe:Recipe,
     folder, # where the run is kept
@@ -222,7 +227,7 @@ def trainer_for(
         log_every_n_steps=20, use_distributed_sampler=False, enable_progress_bar=progress, enable_model_summary=False,
         num_sanity_val_steps=0, default_root_dir=folder)
 
-# %% ../nbs/23_train.ipynb #c023
+# %% ../nbs/23_train.ipynb #c024
 def fit(
     recipe:Recipe, # what to do
     folder, # where the run is kept; an unfinished run there is continued
@@ -253,7 +258,7 @@ def _same_recipe(recipe, folder):
         raise ValueError(f'{folder} holds a run with another recipe ({", ".join(other)} differ): choose another folder.')
     write_whole(note, json.dumps(now, indent=1))
 
-# %% ../nbs/23_train.ipynb #c026
+# %% ../nbs/23_train.ipynb #c027
 def history(
     folder, # where a run is kept
 ) -> dict: # {name: {epoch: value}}
@@ -265,9 +270,9 @@ def history(
                 if v and k not in ('epoch', 'step'): curves.setdefault(k, {})[int(row['epoch'])] = float(v)
     return curves
 
-# %% ../nbs/23_train.ipynb #c035
+# %% ../nbs/23_train.ipynb #c036
 RECIPES = dict(
-    rendered = Recipe(data='rendered', card='rendered', model=replace(LAB, input_size=(96,128)), epochs=24, precision='bf16-mixed',
+    rendered = Recipe(data='rendered', card='rendered', model=replace(LAB, input_size=(96,128)), epochs=18, images=5000, precision='bf16-mixed',
         augment=AugmentConfig(scale=(.7, 1.35), angle=.7)),
     lspet = Recipe(data='lspet', card='lspet', model=replace(LAB, num_keypoints=14, input_size=(128,128)), epochs=64, precision='bf16-mixed',
         augment=AugmentConfig(half_body=.1, scale=(.75, 1.3), angle=1.)))
