@@ -9,7 +9,7 @@ __all__ = ['WRONG', 'CROP', 'SHOWN_BY_BROWSERS', 'NO_DATABASE', 'VISIBLE_WORDS',
            'view_sheet', 'open_app']
 
 # %% ../nbs/26_browse.ipynb #c002
-import os, socket, subprocess, sys, time, urllib.request
+import logging, os, socket, subprocess, time, urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 import cv2, numpy as np
@@ -390,6 +390,7 @@ def start_database(
         raise RuntimeError(f"FiftyOne is already running on the database '{fo.config.database_name}', not '{want}': "
                            "call start_database before anything imports fiftyone, or restart Python")
     fo.config.show_progress_bars = False
+    logging.getLogger('fiftyone').setLevel(logging.WARNING) # else it speaks of a remote App and of its Enterprise
     _connect(fo)
     return fo
 
@@ -456,7 +457,9 @@ def open_app(
     if address not in ('127.0.0.1', 'localhost') and not allow_remote:
         raise ValueError(f'address {address} lets other machines read any file of yours: tunnel instead, or pass allow_remote=True')
     fo = start_database()
-    if isinstance(dataset, str): dataset = fo.load_dataset(f'{dataset}-people')
+    if isinstance(dataset, str):
+        if not fo.dataset_exists(f'{dataset}-people'): raise ValueError(f'no dataset {dataset!r}; built are {", ".join(list_built()) or "none"}')
+        dataset = fo.load_dataset(f'{dataset}-people')
     if os.environ.get('POSELAB_NO_APP'): return view_sheet(dataset)
     port,notebook = port or _free_port(), fo.core.context.is_notebook_context()
     _serve(address, port, wait)
