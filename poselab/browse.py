@@ -154,7 +154,7 @@ def _image_fields(fo, d, p, q, size, worst):
         joint_errors=fo.Keypoints(keypoints=[x for e in errs for x in e[0]]),
         error_lines=fo.Polylines(polylines=[x for e in errs for x in e[1]]),
         n_missed=int((d.gt_status[p] == 'missed').sum()), n_err=sum(count[f'n_{e}'] for e in WRONG),
-        min_oks=float(oks.min(initial=np.nan) if len(oks) else np.nan), **count)
+        min_oks=float(oks.min()) if len(oks) else float('nan'), **count)
 
 # %% ../nbs/26_browse.ipynb #c022
 def _dataset(fo, name, samples, fields):
@@ -390,7 +390,7 @@ def start_database(
         raise RuntimeError(f"FiftyOne is already running on the database '{fo.config.database_name}', not '{want}': "
                            "call start_database before anything imports fiftyone, or restart Python")
     fo.config.show_progress_bars = False
-    logging.getLogger('fiftyone').setLevel(logging.WARNING) # else it speaks of a remote App and of its Enterprise
+    logging.getLogger('fiftyone').setLevel(logging.ERROR) # else it speaks of remote Apps and of options nobody set
     _connect(fo)
     return fo
 

@@ -12,7 +12,7 @@ from poselab.schema import load_schema
 WRONG = KEYPOINT_ERRORS[1:]
 
 
-def scene(n=8, seed=3):
+def scene(n=6, seed=3):
     "Rendered dancers with planted faults, a duplicate, a prediction on the wall, a missed and an unlabelled person"
     truth = rendered_dataset(n, seed=seed)
     g = truth.instances
@@ -136,6 +136,9 @@ def test_every_wrong_keypoint_is_one_label_on_both_datasets(built):
     for ds in (images, people):
         assert ds.count_values('joint_errors.keypoints.label') == want == ds.count_values('error_lines.polylines.error')
         assert [sum(ds.values(f'n_{e}')) for e in WRONG] == list(want.values())
+    for s in images:
+        here = d.oks[(d.pred.image_id == s.image_id) & (d.status == 'matched')]
+        assert np.isclose(s.min_oks, here.min()) if len(here) else np.isnan(s.min_oks)
     joints = images.count_values('joint_errors.keypoints.joint')
     assert joints == {k: n for k, n in zip(d.truth.schema.names, error_counts(d)[:,1:].sum(1).tolist()) if n}
 
