@@ -139,11 +139,12 @@ class Predictor:
         weights, # shipped name, file, or LoadedModel
         flip_test:bool=True, # average with the mirrored input
         batch:int=64, # inputs per forward pass
-        padding:float=1.25, # the region's side over the box's side
+        padding:float=None, # the region's side over the box's side; None: as in training
         device:str='cpu', # where the network runs
     ):
         self.loaded = weights if isinstance(weights, LoadedModel) else load_weights(weights)
-        self.flip_test,self.batch,self.padding,self.device = flip_test,batch,padding,device
+        self.flip_test,self.batch,self.device = flip_test,batch,device
+        self.padding = padding or self.loaded.meta.get('recipe', {}).get('augment', {}).get('padding', 1.25)
         self.net = fuse(self.loaded.model).to(device, memory_format=torch.channels_last).eval()
         self.codec,self.schema = self.loaded.codec,self.loaded.schema
         self.input_size = self.codec.input_size

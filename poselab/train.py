@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RENDERED_VAL_SEED', 'RECIPES', 'Recipe', 'EpochSampler', 'TopDownDataset', 'training_data', 'PoseDataModule',
-           'PoseModule', 'learning_rate', 'optimizer_for', 'trainer_for', 'fit', 'history']
+           'first_model', 'PoseModule', 'learning_rate', 'optimizer_for', 'trainer_for', 'fit', 'history']
 
 # %% ../nbs/23_train.ipynb #c003
 import csv, json, math, time
@@ -25,7 +25,7 @@ from .data.figures import rendered_dataset
 from .codecs.heatmap import Heatmap
 from .codecs.simcc import SimCC
 from .models.rtmpose import LAB, RTMPose, RTMPoseConfig
-from .predict import normalize, save_weights
+from .predict import load_weights, normalize, save_weights
 
 # %% ../nbs/23_train.ipynb #c007
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Recipe:
     data:str = 'rendered' # 'rendered', 'lspet', or a COCO keypoint file
     card:str = 'rendered' # data card that names the keypoints
     model:RTMPoseConfig = LAB # the network's shape
+    start:str = '' # weights to begin with, by name or file; none for a random start
     epochs:int = 20
     batch:int = 64 # inputs per step and process
     lr:float = 1.5e-3 # highest learning rate
@@ -145,6 +146,17 @@ class PoseDataModule(L.LightningDataModule):
 def _one_thread(worker:int): cv2.setNumThreads(0); torch.set_num_threads(1)
 
 # %% ../nbs/23_train.ipynb #c017
+def first_model(
+    recipe:Recipe,
+) -> RTMPose:
+    "The network before the first step: random, or the weights that the recipe starts from"
+    if not recipe.start: return RTMPose(recipe.model)
+    found = load_weights(recipe.start)
+    if found.model.cfg != recipe.model:
+        raise ValueError(f'{recipe.start} is another network than the recipe asks for: start from weights of the same shape.')
+    return found.model.train()
+
+# %% ../nbs/23_train.ipynb #c018
 class PoseModule(L.LightningModule):
     "A network, its codec and its optimiser"
     def __init__(self,
@@ -153,7 +165,7 @@ class PoseModule(L.LightningModule):
     ):
         super().__init__()
         torch.manual_seed(recipe.seed); self.recipe,self.schema = recipe,schema
-        self.model = RTMPose(recipe.model).to(memory_format=torch.channels_last)
+        self.model = first_model(recipe).to(memory_format=torch.channels_last)
         self.codec = SimCC(recipe.model.input_size, recipe.model.split)
 
     def aux_loss(self,
@@ -185,7 +197,7 @@ class PoseModule(L.LightningModule):
 
     def configure_optimizers(self): return optimizer_for(self, self.recipe, self.trainer.estimated_stepping_batches)
 
-# %% ../nbs/23_train.ipynb #c019
+# %% ../nbs/23_train.ipynb #c020
 def learning_rate(
     t:int, # step
     steps:int, # number of steps of the run
@@ -196,7 +208,7 @@ def learning_rate(
     fall = max(0., (t/max(steps, 1) - flat)/(1 - flat))
     return min(1., (t + 1)/warmup)*(.01 + .99*(1 + math.cos(math.pi*min(fall, 1.)))/2)
 
-# %% ../nbs/23_train.ipynb #c020
+# %% ../nbs/23_train.ipynb #c021
 def optimizer_for(
     module:torch.nn.Module, # what is trained
     recipe:Recipe,
@@ -208,7 +220,7 @@ def optimizer_for(
     sched = torch.optim.lr_scheduler.LambdaLR(opt, partial(learning_rate, steps=steps, warmup=recipe.warmup, flat=recipe.flat))
     return dict(optimizer=opt, lr_scheduler=dict(scheduler=sched, interval='step'))
 
-# %% ../nbs/23_train.ipynb #c023
+# %% ../nbs/23_train.ipynb #c024
 def trainer_for(
     recipe:Recipe,
     folder, # where the run is kept
@@ -227,7 +239,7 @@ def trainer_for(
         log_every_n_steps=20, use_distributed_sampler=False, enable_progress_bar=progress, enable_model_summary=False,
         num_sanity_val_steps=0, default_root_dir=folder)
 
-# %% ../nbs/23_train.ipynb #c024
+# %% ../nbs/23_train.ipynb #c025
 def fit(
     recipe:Recipe, # what to do
     folder, # where the run is kept; an unfinished run there is continued
@@ -258,7 +270,7 @@ def _same_recipe(recipe, folder):
         raise ValueError(f'{folder} holds a run with another recipe ({", ".join(other)} differ): choose another folder.')
     write_whole(note, json.dumps(now, indent=1))
 
-# %% ../nbs/23_train.ipynb #c027
+# %% ../nbs/23_train.ipynb #c028
 def history(
     folder, # where a run is kept
 ) -> dict: # {name: {epoch: value}}
@@ -270,9 +282,11 @@ def history(
                 if v and k not in ('epoch', 'step'): curves.setdefault(k, {})[int(row['epoch'])] = float(v)
     return curves
 
-# %% ../nbs/23_train.ipynb #c036
+# %% ../nbs/23_train.ipynb #c037
 RECIPES = dict(
     rendered = Recipe(data='rendered', card='rendered', model=replace(LAB, input_size=(96,128)), epochs=18, images=5000, precision='bf16-mixed',
         augment=AugmentConfig(scale=(.7, 1.35), angle=.7)),
     lspet = Recipe(data='lspet', card='lspet', model=replace(LAB, num_keypoints=14, input_size=(128,128)), epochs=64, precision='bf16-mixed',
         augment=AugmentConfig(half_body=.1, scale=(.75, 1.3), angle=1.)))
+RECIPES['lspet-2'] = replace(RECIPES['lspet'], start='runs/train-lspet/weights.safetensors', epochs=14, lr=6e-4, warmup=50, flat=.2, seed=1,
+    augment=replace(RECIPES['lspet'].augment, padding=1.1))
