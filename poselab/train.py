@@ -288,5 +288,7 @@ RECIPES = dict(
         augment=AugmentConfig(scale=(.7, 1.35), angle=.7)),
     lspet = Recipe(data='lspet', card='lspet', model=replace(LAB, num_keypoints=14, input_size=(128,128)), epochs=64, precision='bf16-mixed',
         augment=AugmentConfig(half_body=.1, scale=(.75, 1.3), angle=1.)))
+RECIPES['rendered-2'] = replace(RECIPES['rendered'], start='runs/train-rendered/weights.safetensors', epochs=12, lr=1e-3, warmup=50, flat=.2, seed=1,
+    augment=replace(RECIPES['rendered'].augment, padding=1.1, half_body=.15, shift_chance=.1, scale=(.8, 1.25), angle=.5))
 RECIPES['lspet-2'] = replace(RECIPES['lspet'], start='runs/train-lspet/weights.safetensors', epochs=14, lr=6e-4, warmup=50, flat=.2, seed=1,
     augment=replace(RECIPES['lspet'].augment, padding=1.1))
