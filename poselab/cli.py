@@ -227,19 +227,19 @@ def eval_text(
 def dance_poses(
     path, # film, folder of frames, or json with one person per image
     weights:str, # for films
+    sure:float, # keypoints of lower confidence are left out
     progress:bool=True,
 ) -> tuple: # keypoints (T, K, 2), visibility (T, K), schema, frames per second or None
     "The main person of a clip, frame by frame"
-    import numpy as np
     from poselab.records import Instances, open_clip
     from poselab.data.datasets import _is_json, read_any
     if not Path(path).exists(): raise FileNotFoundError(f'{path} is not there: give a film, a folder of frames, or a keypoint file.')
     if Path(path).is_dir() or not _is_json(Path(path)):
-        from poselab.demo import choose_weights
+        from poselab.demo import choose_weights, seen
         from poselab.predict import Predictor, predict_clip
         clip,predictor = open_clip(path),Predictor(weights or choose_weights())
         rows = Instances.cat(list(predict_clip(predictor, clip, progress=progress)))
-        return rows.keypoints, np.where(rows.confidence > .1, 2, 0), predictor.schema, clip.fps
+        return rows.keypoints, seen(rows, sure), predictor.schema, clip.fps
     data = read_any(path, False)
     return *main_person(data, path), data.schema, None
 
@@ -263,7 +263,8 @@ def main_person(data, path) -> tuple: # data: PoseData; keypoints (T, K, 2) and 
 @click.option('--mode', type=click.Choice(['limbs', 'angles']), default='limbs', show_default=True, help='Compare limb directions, or angles at joints.')
 @click.option('--reading', type=click.Choice(['working', 'literal']), default='working', show_default=True, help='literal: the equations as printed.')
 @click.option('--fps', type=float, help="Frames per second, where the file does not say. Default: REF's, or 25.")
-def score(ref, test, weights, mode, reading, fps, as_json):
+@click.option('--sure', type=float, default=.05, show_default=True, help='Keypoints of lower confidence are left out.')
+def score(ref, test, weights, mode, reading, fps, sure, as_json):
     """Score one dance against another.
 
     REF is the teacher's film, folder of frames, or keypoint json; TEST the pupil's. The score comes with its floors (mirrored, random, standing
@@ -271,7 +272,7 @@ def score(ref, test, weights, mode, reading, fps, as_json):
     """
     from poselab.demo import score_words
     from poselab.score.dance import score_dance
-    (a,va,schema,rate),(b,vb,other,_) = (dance_poses(p, weights) for p in (ref, test))
+    (a,va,schema,rate),(b,vb,other,_) = (dance_poses(p, weights, sure) for p in (ref, test))
     if schema.names != other.names: raise ValueError(f'{ref} has the keypoints of {schema.name}, {test} those of {other.name}: use the same on both sides.')
     found = score_dance(a, b, schema, mode, reading, visible=va, visible_tested=vb, fps=fps or rate or 25.)
     return dict(score_words(found), text=str(found)) if not as_json else score_words(found)

@@ -1,4 +1,6 @@
 "What several test files need"
+import os
+os.environ.setdefault('OMP_NUM_THREADS', '1') # before torch: threads that compete for two cores wait more than they work
 from dataclasses import replace
 import pytest
 
@@ -9,7 +11,7 @@ def small_weights(tmp_path_factory):
     from poselab.models.rtmpose import LAB, RTMPose
     from poselab.predict import save_weights
     torch.manual_seed(0)
-    net = RTMPose(replace(LAB, input_size=(48,64), widen=.125))
+    net = RTMPose(replace(LAB, input_size=(64,64), widen=.125))
     return save_weights(tmp_path_factory.mktemp('weights')/'small.safetensors', net, 'rendered')
 
 @pytest.fixture(scope='session')
@@ -28,3 +30,9 @@ def dancers(tmp_path_factory):
     write_coco(data, home/'truth.json')
     write_results(data.instances.replace(score=1., confidence=1.), home/'perfect.json')
     return home
+
+def pytest_collection_modifyitems(items):
+    "Whatever drives a browser runs alone: two of them on two cores starve each other"
+    drives = {path: 'sync_playwright' in path.read_text() for path in {item.path for item in items}}
+    for item in items:
+        if drives[item.path]: item.add_marker(pytest.mark.browser)

@@ -17,7 +17,7 @@ def own(page):
 def walk(small_weights, tmp_path_factory):
     "A short embedded walk with untrained weights"
     out = tmp_path_factory.mktemp('walk')
-    return demo_rendered(out, small_weights, seconds=.6, images=6, progress=False, browse=False)
+    return demo_rendered(out, small_weights, seconds=.6, images=6, progress=False, browse=False, sure=0.)
 
 def test_the_embedded_walk_measures_and_reports(walk):
     assert {'score', 'floor', 'worst', 'metrics', 'keypoint_errors', 'report', 'weights'} <= set(walk)
@@ -33,7 +33,7 @@ def test_the_page_loads_nothing_and_shows_the_measured_numbers(walk):
 def test_a_second_walk_finds_its_steps_and_says_the_same(walk, small_weights):
     out = Path(walk['report']).parent
     before = {p.name: p.stat().st_mtime_ns for p in out.glob('*.poses.json')}
-    again = demo_rendered(out, small_weights, seconds=.6, images=6, progress=False, browse=False)
+    again = demo_rendered(out, small_weights, seconds=.6, images=6, progress=False, browse=False, sure=0.)
     assert len(before) == 3 and before == {p.name: p.stat().st_mtime_ns for p in out.glob('*.poses.json')}
     assert {k: v for k,v in again.items() if k != 'seconds'} == {k: v for k,v in walk.items() if k != 'seconds'}
 
@@ -76,7 +76,7 @@ def test_a_film_is_followed_and_scored_against_another(small_weights, tmp_path):
              for n,s,b in (('teacher', .6, 3), ('pupil', .8, 8))]
     alone = demo(films[1], weights=small_weights, out=tmp_path/'a', progress=False, browse=False)
     assert alone['frames'] == 20
-    both = demo(films[1], against=films[0], weights=small_weights, out=tmp_path/'b', progress=False, browse=False)
+    both = demo(films[1], against=films[0], weights=small_weights, out=tmp_path/'b', progress=False, browse=False, sure=0.)
     assert both['frames'] == 15 and both['floor']['random'] < 1
 
 def test_names_with_markup_in_them_stay_text(dancers, small_weights, tmp_path):
