@@ -134,7 +134,7 @@ def _explain(truth, pred, det_gt, rows, t):
     labelled = g.visible[own_gt] > 0
     error = name_errors(labelled, own, mirror, other, t)
     me = np.arange(K)[None].repeat(n, 0)
-    near_k = np.where(error == 'swap', np.where(slot == 1, flip[me], me), np.where(error == 'inversion', flip[me], me))
+    near_k = np.where((error == 'inversion') | ((error == 'swap') & (slot == 1)), flip[me], me)
     near_gt = np.where(error == 'swap', who, own_gt[:,None])
     nothing = np.isin(error, ('miss', 'unlabelled'))
     return np.where(labelled, own, np.nan), error, np.where(nothing, -1, near_gt), np.where(nothing, -1, near_k)
@@ -185,7 +185,8 @@ def case_matrix(
 ) -> np.ndarray: # (2, 3), image px to tile px
     "A square around the person, 35 % wider than the box on every side"
     p = d.det_gt[q]
-    box = d.truth.instances.bbox[p] if p >= 0 and d.truth.instances.bbox[p,2:].max() > 0 else pose_box(d.pred.keypoints[q])
+    known = p >= 0 and d.truth.instances.bbox[p,2:].max() > 0
+    box = d.truth.instances.bbox[p] if known else pose_box(d.pred.keypoints[q])
     center,side = box_to_center_size(box, aspect=1., padding=1.7)
     return input_matrix(center, side, (size, size))
 
@@ -209,8 +210,9 @@ def paint_case(
     for k in np.flatnonzero(np.isin(d.error[q], KEYPOINT_ERRORS[1:]) & np.isfinite(xy).all(-1)):
         a,b = (tuple(np.clip(z[k], -4*size, 4*size).round().astype(int).tolist()) for z in (xy, true))
         c = to_rgb(ERROR_COLORS[d.error[q,k]])
-        cv2.line(tile, a, b, (255, 255, 255), 3, cv2.LINE_AA); cv2.line(tile, a, b, c, 2, cv2.LINE_AA)
-        cv2.circle(tile, a, size//40, (255, 255, 255), 4, cv2.LINE_AA); cv2.circle(tile, a, size//40, c, 2, cv2.LINE_AA)
+        for color,extra in (((255,)*3, 1), (c, 0)): # a white rim first
+            cv2.line(tile, a, b, color, 2 + extra, cv2.LINE_AA)
+            cv2.circle(tile, a, size//40, color, 2 + 2*extra, cv2.LINE_AA)
     return tile
 
 # %% ../../nbs/25_errors.ipynb #c038
@@ -219,7 +221,8 @@ def _plant(rng, g, schema, p, kind): # p: row of truth; kind: (K,) names
     k2 = (2*np.asarray(schema.oks_sigmas))**2
     reach = lambda ks: np.sqrt(-2*g.area[p]*k2*np.log(ks)) # px at which the similarity is ks
     angle = rng.uniform(0, 2*np.pi, len(kind))
-    r = np.select([kind == 'jitter', kind == 'miss'], [reach(rng.uniform(.58, .78, len(kind))), 4*reach(.5)], reach(rng.uniform(.9, .999, len(kind))))
+    jitter,good = (reach(rng.uniform(*ks, len(kind))) for ks in ((.58, .78), (.9, .999)))
+    r = np.select([kind == 'jitter', kind == 'miss'], [jitter, 4*reach(.5)], good)
     xy = g.keypoints[p] + r[:,None]*np.stack([np.cos(angle), np.sin(angle)], -1)
     flip,others = np.asarray(schema.flip), np.flatnonzero((g.image_id == g.image_id[p]) & (np.arange(len(g)) != p))
     for k in np.flatnonzero(np.isin(kind, ('inversion', 'swap'))):

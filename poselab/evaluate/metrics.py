@@ -9,7 +9,7 @@ __all__ = ['AP_NAMES', 'keypoint_similarity', 'oks_rows', 'oks', 'same_image', '
 # %% ../../nbs/24_metrics.ipynb #c002
 import numpy as np
 
-# %% ../../nbs/24_metrics.ipynb #c014
+# %% ../../nbs/24_metrics.ipynb #c015
 def keypoint_similarity(
     xy:np.ndarray, # true keypoints, (M, K, 2), px
     area:np.ndarray, # area of each true person, (M,), px^2
@@ -19,7 +19,7 @@ def keypoint_similarity(
     "How close each predicted keypoint is, in units of how well people agree on it"
     return _similarity((pred - xy)**2, area, oks_sigmas)
 
-# %% ../../nbs/24_metrics.ipynb #c015
+# %% ../../nbs/24_metrics.ipynb #c016
 def _similarity(d2, area, oks_sigmas): # d2 (M, K, 2) squared offsets, px^2
     "exp(-d^2 / 2 s^2 k^2), the divisions in COCO's order so that ties stay ties; 0 for NaN"
     k2 = (np.asarray(oks_sigmas, float)*2)**2
@@ -37,7 +37,7 @@ def _mean_where(x, use):
     for k in np.unique(n[n > 0]): out[n == k] = x[n == k][use[n == k]].reshape(-1, k).sum(-1) / k
     return out
 
-# %% ../../nbs/24_metrics.ipynb #c018
+# %% ../../nbs/24_metrics.ipynb #c019
 def oks_rows(
     xy:np.ndarray, # true keypoints, (M, K, 2), px
     visible:np.ndarray, # (M, K), 0 where not labelled
@@ -68,7 +68,7 @@ def oks(
     take = lambda a: None if a is None else np.asarray(a)[p]
     return oks_rows(take(xy), take(visible), take(area), np.asarray(pred)[q], oks_sigmas, take(bbox)).reshape(P, Q)
 
-# %% ../../nbs/24_metrics.ipynb #c027
+# %% ../../nbs/24_metrics.ipynb #c028
 def same_image(
     a:np.ndarray, # image id of each row on the left, (A,)
     b:np.ndarray, # image id of each row on the right, (B,)
@@ -79,7 +79,7 @@ def same_image(
     n = hi - lo
     return np.repeat(np.arange(len(a)), n), order[np.arange(n.sum()) - np.repeat(n.cumsum() - n - lo, n)]
 
-# %% ../../nbs/24_metrics.ipynb #c028
+# %% ../../nbs/24_metrics.ipynb #c029
 def best_first(
     pred, # Instances with scores
     max_dets:int=20, # predictions kept per image
@@ -90,7 +90,7 @@ def best_first(
     rank = np.arange(len(order)) - np.searchsorted(img, img)
     return order[rank < max_dets]
 
-# %% ../../nbs/24_metrics.ipynb #c031
+# %% ../../nbs/24_metrics.ipynb #c032
 def _check(truth, pred):
     "Refuse what would give a number that means nothing"
     K,k = truth.schema.num_keypoints, pred.keypoints.shape[1]
@@ -104,7 +104,7 @@ def _check_scores(truth, pred):
     if len(bad): raise ValueError(f"prediction {bad[0]} (image {pred.image_id[bad[0]]}) for {truth.name} "
                                   "has no score: AP ranks by score, give each prediction one")
 
-# %% ../../nbs/24_metrics.ipynb #c032
+# %% ../../nbs/24_metrics.ipynb #c033
 def _oks_blocks(g, pred, keep, oks_sigmas):
     "image id -> (D, G) nested list of OKS, predictions best first, people in file order"
     q,p = same_image(pred.image_id[keep], g.image_id)
@@ -116,7 +116,8 @@ def _oks_blocks(g, pred, keep, oks_sigmas):
 def _coco(image_ids, **cols):
     "A COCO object from columns; ids count from 1 because 0 means 'unmatched' inside the evaluators"
     from faster_coco_eval import COCO
-    rows = [dict(zip(cols, r), id=i, category_id=1) for i,r in enumerate(zip(*(c.tolist() for c in cols.values())), 1)]
+    rows = enumerate(zip(*(c.tolist() for c in cols.values())), 1)
+    rows = [dict(zip(cols, r), id=i, category_id=1) for i,r in rows]
     return COCO(dict(images=[dict(id=i) for i in image_ids], annotations=rows, categories=[dict(id=1)]))
 
 def _extent(pred):
@@ -124,7 +125,7 @@ def _extent(pred):
     if not len(pred): return np.zeros(0)
     return np.nan_to_num(np.fmax.reduce(pred.keypoints, 1) - np.fmin.reduce(pred.keypoints, 1)).prod(-1)
 
-# %% ../../nbs/24_metrics.ipynb #c033
+# %% ../../nbs/24_metrics.ipynb #c034
 AP_NAMES = ('AP', 'AP50', 'AP75', 'APM', 'APL', 'AR', 'AR50', 'AR75', 'ARM', 'ARL')
 
 def coco_ap(
@@ -139,7 +140,8 @@ def coco_ap(
     g,ids = truth.instances, np.unique([i.id for i in truth.images])
     gi,pi = np.searchsorted(ids, g.image_id) + 1, np.searchsorted(ids, pred.image_id) + 1
     images = range(1, len(ids) + 1)
-    gt = _coco(images, image_id=gi, area=g.area, iscrowd=g.iscrowd.astype(int), num_keypoints=(g.visible > 0).sum(1))
+    gt = _coco(images, image_id=gi, area=g.area, iscrowd=g.iscrowd.astype(int),
+               num_keypoints=(g.visible > 0).sum(1))
     dt = _coco(images, image_id=pi, area=_extent(pred), score=pred.score)
     ev = COCOeval_faster(gt, dt, 'keypoints', print_function=lambda *_: None, kpt_oks_sigmas=sigmas)
     ev.params.catIds,ev.params.imgIds = [1],list(images)
@@ -148,7 +150,7 @@ def coco_ap(
     ev.run()
     return dict(zip(AP_NAMES, ev.stats.tolist()))
 
-# %% ../../nbs/24_metrics.ipynb #c040
+# %% ../../nbs/24_metrics.ipynb #c041
 def pck(
     pred:np.ndarray, # predicted keypoints, (P, K, 2), px; NaN counts as wrong
     truth:np.ndarray, # true keypoints, (P, K, 2), px
@@ -166,7 +168,7 @@ def pck(
     pooled = float(h.sum() / n.sum()) if n.any() else np.nan
     return dict(mean=mean, per_keypoint=each, pooled=pooled, count=n, people=int(use.any(1).sum()))
 
-# %% ../../nbs/24_metrics.ipynb #c043
+# %% ../../nbs/24_metrics.ipynb #c044
 def _pick_best(i, j, value, n):
     "Greedy one to one assignment of pairs, highest value first: (n,) index j of each i, -1 for none"
     out,free = np.full(n, -1), np.ones(len(i), bool)
@@ -174,7 +176,8 @@ def _pick_best(i, j, value, n):
     i,j = i[order],j[order]
     while free.any():
         at = np.flatnonzero(free)
-        first = np.intersect1d(at[np.unique(i[at], return_index=True)[1]], at[np.unique(j[at], return_index=True)[1]])
+        best = [at[np.unique(k[at], return_index=True)[1]] for k in (i, j)] # of each i, and of each j
+        first = np.intersect1d(*best)
         out[i[first]] = j[first]
         free &= ~(np.isin(i, i[first]) | np.isin(j, j[first]))
     return out
@@ -183,25 +186,25 @@ def pair(
     truth, # PoseData
     pred, # Instances
 ) -> np.ndarray: # for each true person the row of pred that answers for it, (P,); -1 none
-    "One prediction per person: the best pairs by OKS within each image; unscored predictions with the same ids answer by id"
+    "One prediction per person: the best pairs by OKS in each image; without scores and with the same ids, row by row"
     _check(truth, pred)
     g = truth.instances
-    answers = np.array_equal(g.id, pred.id) and np.array_equal(g.image_id, pred.image_id) and np.isnan(pred.score).all()
-    if answers: return np.arange(len(g))
+    same = all(np.array_equal(getattr(g, c), getattr(pred, c)) for c in ('id', 'image_id'))
+    if same and np.isnan(pred.score).all(): return np.arange(len(g))
     p,q = same_image(g.image_id, pred.image_id)
     area = np.where(g.area > 0, g.area, 1.)[p]
     near = oks_rows(g.keypoints[p], g.visible[p], area, pred.keypoints[q], truth.schema.oks_sigmas, g.bbox[p])
     return _pick_best(p, q, near, len(g))
 
-# %% ../../nbs/24_metrics.ipynb #c044
+# %% ../../nbs/24_metrics.ipynb #c045
 def _judged(truth, pred):
-    "One predicted pose per true person (P, K, 2), NaN where nobody answered; visible, 0 for keypoints the model does not have"
+    "One pose per true person (P, K, 2), NaN where nobody answered; visible, 0 for keypoints the model lacks"
     g,at = truth.instances,pair(truth, pred)
     if not len(pred): return np.full(g.keypoints.shape, np.nan), g.visible
     known = np.isfinite(pred.keypoints).all(-1).any(0)
     return np.where((at >= 0)[:,None,None], pred.keypoints[at], np.nan), np.where(known, g.visible, 0)
 
-# %% ../../nbs/24_metrics.ipynb #c045
+# %% ../../nbs/24_metrics.ipynb #c046
 def pck_torso(
     truth, # PoseData whose schema has a torso: left_shoulder and right_hip
     pred, # Instances
@@ -209,13 +212,13 @@ def pck_torso(
 ) -> dict: # as pck; mean is over keypoints
     "PCK in units of the torso, left shoulder to right hip; people who lack either are left out"
     g,ends = truth.instances, list(truth.schema.torso)
-    if not ends: raise ValueError(f"{truth.schema.name} names no torso: PCK needs two keypoints to measure by, see pose.torso in its card")
+    if not ends: raise ValueError(f"{truth.schema.name} names no torso to measure by: see pose.torso in its card")
     torso = np.linalg.norm(np.diff(g.keypoints[:,ends], axis=1)[:,0], axis=-1)
     torso = np.where((g.visible[:,ends] > 0).all(1) & ~g.iscrowd, torso, np.nan)
     xy,visible = _judged(truth, pred)
     return pck(xy, g.keypoints, visible, thr, torso)
 
-# %% ../../nbs/24_metrics.ipynb #c046
+# %% ../../nbs/24_metrics.ipynb #c047
 def pckh(
     truth, # PoseData with head sizes
     pred, # Instances
@@ -227,7 +230,7 @@ def pckh(
     xy,visible = _judged(truth, pred)
     return pck(xy, g.keypoints, np.where(out, 0, visible), thr, g.head)
 
-# %% ../../nbs/24_metrics.ipynb #c057
+# %% ../../nbs/24_metrics.ipynb #c058
 def _flat(name, result, names):
     "One entry for the mean and one for each keypoint that was judged"
     each = {f'{name} {k}': float(x) for k,x in zip(names, result['per_keypoint']) if np.isfinite(x)}
