@@ -121,6 +121,7 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
 @click.option('--out', type=FILE, help='Folder of the run; an unfinished run there goes on. Default: runs/train-RECIPE.')
 @click.option('--epochs', type=click.IntRange(1), help='Instead of the number in the recipe.')
 @click.option('--batch', type=click.IntRange(1), help='Inputs per step.')
+@click.option('--start', help='Weights to begin with: a shipped name, or a file.')
 @click.option('--lr', type=float, help='Highest learning rate.')
 @click.option('--images', type=click.IntRange(1), help='Pictures per epoch.')
 @click.option('--seed', type=int, help='Everything that is drawn follows from it.')
@@ -130,7 +131,8 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
 def train(recipe, out, devices, accelerator, as_json, **changes):
     """Train the lab size, or go on after a break.
 
-    RECIPE is a recipe by name, or a COCO keypoint file to train on.
+    RECIPE is a recipe by name (rendered, rendered-2, lspet, lspet-2; -2 goes on from the
+    first's weights), or a COCO keypoint file to train on.
     """
     import time
     from dataclasses import replace

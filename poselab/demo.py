@@ -26,7 +26,7 @@ from .report import (cases_section, clip_section, dance_section, gallery_section
                             plain, write_report)
 
 # %% ../nbs/30a_demo.ipynb #c005
-DANCE = 'disco' # the choreography both perform
+DANCE = 'jacks' # the choreography both perform: limbs that move in the picture's plane, none that points at the camera
 MISTAKE = Mistake('left_forearm', 1., 2.2, degrees=60) # what the pupil does wrong
 
 def two_dances(
