@@ -57,6 +57,7 @@ class SkipGate(nn.Module):
         g,x = self.signals(maps)
         return g + self.gate(g, x)
 
+# %% ../../nbs/18_rtmpose.ipynb #c015
 class SkipGates(nn.Module):
     "Neck of the lab size: C5 opens the gate for C4, what comes out opens the gate for C3"
     stride = 8
@@ -95,7 +96,7 @@ class NoGate(nn.Module):
 
     def forward(self, maps:list) -> Tensor: return maps[-1]
 
-# %% ../../nbs/18_rtmpose.ipynb #c018
+# %% ../../nbs/18_rtmpose.ipynb #c019
 def map_marginals(
     maps:Tensor, # keypoint maps read as log-probabilities, (N, K, h, w)
     bins:tuple, # (Wx, Wy)
@@ -105,7 +106,14 @@ def map_marginals(
     def axis(m, n): return F.interpolate(m.logsumexp(-1)/beta, n, mode='linear', align_corners=True)
     return axis(maps.float().transpose(-1, -2), bins[0]), axis(maps.float(), bins[1])
 
-# %% ../../nbs/18_rtmpose.ipynb #c021
+# %% ../../nbs/18_rtmpose.ipynb #c022
+def _init_head(m:nn.Module):
+    "RTMPose's start: small linears, a still smaller 7×7"
+    if isinstance(m, nn.Linear): nn.init.normal_(m.weight, std=.01)
+    if isinstance(m, nn.Conv2d) and m.kernel_size == (7, 7): nn.init.normal_(m.weight, std=.001)
+    if isinstance(m, nn.Conv2d): nn.init.zeros_(m.bias)
+
+# %% ../../nbs/18_rtmpose.ipynb #c023
 class SimCCHead(nn.Module):
     "Keypoint maps, one token per keypoint, two classifiers"
     def __init__(self,
@@ -150,13 +158,7 @@ class SimCCHead(nn.Module):
     ) -> tuple: # logits (N, K, Wx) and (N, K, Wy)
         return self.classify(self.conv(x))
 
-def _init_head(m:nn.Module):
-    "RTMPose's start: small linears, a still smaller 7×7"
-    if isinstance(m, nn.Linear): nn.init.normal_(m.weight, std=.01)
-    if isinstance(m, nn.Conv2d) and m.kernel_size == (7, 7): nn.init.normal_(m.weight, std=.001)
-    if isinstance(m, nn.Conv2d): nn.init.zeros_(m.bias)
-
-# %% ../../nbs/18_rtmpose.ipynb #c024
+# %% ../../nbs/18_rtmpose.ipynb #c026
 _CHOICES = dict(keypoint_conv=('7x7', '3x3x3'), gate=(None, 'skip', 'skips', 'self'), token_mixer=(None, 'gau'))
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ TINY,SMALL = RTMPoseConfig(.167, .375),RTMPoseConfig(.33, .5)
 MEDIUM,LARGE = RTMPoseConfig(.67, .75),RTMPoseConfig(1., 1.)
 LAB = RTMPoseConfig(.33, .25, input_size=(128, 128), hidden=128, gau_s=64, keypoint_conv='3x3x3', gate='skips', marginals=True)
 
-# %% ../../nbs/18_rtmpose.ipynb #c025
+# %% ../../nbs/18_rtmpose.ipynb #c027
 class RTMPose(nn.Module):
     "Input to SimCC logits"
     def __init__(self,
@@ -227,7 +229,7 @@ class RTMPose(nn.Module):
             raise ValueError(f'RTMPose: input is {x.shape[-1]}×{x.shape[-2]} px, this model takes {w}×{h}; resize it.')
         return self.head(self.features(x))
 
-# %% ../../nbs/18_rtmpose.ipynb #c029
+# %% ../../nbs/18_rtmpose.ipynb #c031
 VARIANTS = dict(
     baseline = lambda cfg: replace(cfg, keypoint_conv='7x7', gate=None, token_mixer='gau'),
     lgag     = lambda cfg: replace(cfg, keypoint_conv='7x7', gate='skip', token_mixer=None),
