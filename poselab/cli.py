@@ -123,7 +123,7 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
 @click.option('--batch', type=click.IntRange(1), help='Inputs per step.')
 @click.option('--start', help='Weights to begin with: a shipped name, or a file.')
 @click.option('--lr', type=float, help='Highest learning rate.')
-@click.option('--images', type=click.IntRange(1), help='Pictures per epoch.')
+@click.option('--images', type=click.IntRange(1), help='Rendered pictures to learn from.')
 @click.option('--seed', type=int, help='Everything that is drawn follows from it.')
 @click.option('--workers', type=click.IntRange(0), help='Processes that prepare inputs.')
 @click.option('--devices', type=int, default=1, show_default=True, help='Processes or GPUs.')
@@ -258,6 +258,7 @@ def main_person(data, path) -> tuple: # data: PoseData; keypoints (T, K, 2) and 
     if not v.any(): raise ValueError(f'{path} shows nobody.')
     return xy, v
 
+# %% ../nbs/31_cli.ipynb #c027
 @verb()
 @click.argument('ref', type=FILE)
 @click.argument('test', type=FILE)
@@ -279,7 +280,7 @@ def score(ref, test, weights, mode, reading, fps, sure, as_json):
     found = score_dance(a, b, schema, mode, reading, visible=va, visible_tested=vb, fps=fps or rate or 25.)
     return dict(score_words(found), text=str(found)) if not as_json else score_words(found)
 
-# %% ../nbs/31_cli.ipynb #c028
+# %% ../nbs/31_cli.ipynb #c029
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
@@ -317,7 +318,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c030
+# %% ../nbs/31_cli.ipynb #c031
 @verb()
 @click.argument('path', type=FILE)
 @click.option('--weights', help='Shipped weights by name, or a file. Default: those that fit.')
@@ -342,6 +343,7 @@ def export(path, weights, images, out, video, fps, as_json):
     if video: write_painted(video, data, pred, predictor.schema, fps or clip_rate(path))
     return dict(poses=str(out), images=len(data), people=len(pred), weights=predictor.loaded.name, **(dict(video=str(video)) if video else {}))
 
+# %% ../nbs/31_cli.ipynb #c032
 def every_pose(predictor, data, path):
     "Boxes where there are some, one followed person in a film, everybody who is found in pictures"
     from tqdm.auto import tqdm
