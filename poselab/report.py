@@ -221,20 +221,20 @@ def numbers_section(
 
 def cases_section(
     d:Diagnosis,
-    n:int=8, # so many of the worst
+    n:int=10, # so many of the worst
     title:str='Where it went wrong', text:str='Each ring is a wrong keypoint; its line leads to where it belongs.',
 ) -> dict|None: # None where nothing went wrong
     "The worst predictions as pictures"
-    tiles = [(picture_uri(paint_case(d.truth.image(int(d.pred.image_id[q])), d, q, 256)), case_title(d, q)) for q in worst_cases(d, n)]
+    tiles = [(picture_uri(paint_case(d.truth.image(int(d.pred.image_id[q])), d, q, 256)), case_title(d, q).replace('\n', ': ')) for q in worst_cases(d, n)]
     return dict(kind='gallery', title=title, text=text, tiles=tiles, legend=[(e, ERROR_COLORS[e]) for e in KEYPOINT_ERRORS[1:]]) if tiles else None
 
 def gallery_section(title:str, tiles:list, text:str='') -> dict: # tiles: (RGB, caption) pairs
     "Pictures with a line below each"
     return dict(kind='gallery', title=title, text=text, tiles=[(picture_uri(img), caption) for img,caption in tiles])
 
-def clip_section(title:str, frames:list, fps:float, text:str='') -> dict: # frames: RGB
+def clip_section(title:str, frames:list, fps:float, text:str='', first:int=0) -> dict: # frames: RGB; first: shown at the start
     "One clip"
-    return dict(kind='clip', title=title, text=text, player=player([('', frames)], fps))
+    return dict(kind='clip', title=title, text=text, player=player([('', frames)], fps, first=first))
 
 def next_section(commands:list, title:str='Go on', text:str='') -> dict: # commands: (what it does, what to type) pairs
     "What to type next"
