@@ -184,14 +184,14 @@ def dance_section(
     threshold:float=15., # degrees from which a limb is marked
 ) -> dict:
     "Two dances side by side, the score, and the limbs that explain it"
-    rows = limb_degrees(score)
+    rows,found = limb_degrees(score),score.worst(20, threshold=threshold)
     def film(frames, xy, schema, off):
         out = []
         for t,f in enumerate(frames):
-            bad = [k for k,v in rows.items() if t < len(v) and abs(np.nan_to_num(v[t])) > threshold] if off and score.mode == 'limbs' else []
+            bad = [d.limb for d in found if d.start <= t/score.fps < d.stop] if off and score.mode == 'limbs' else []
             out.append(paint_pose(mark_limbs(f, xy[t], bad, schema) if bad else f, xy[t], None, schema))
         return out
-    worst = score.worst(4)
+    worst = found[:4]
     bars = [(FLOORS[k], max(v, 0.), False) for k,v in score.floor.items()] + [('this dance', max(score.total, 0.), True)]
     first = round((worst[0].start + worst[0].stop)/2*score.fps) if worst else 0
     todo = [dict(limb=plain(d.limb), start=d.start, stop=d.stop, text=_turn(d, score.mode), when=f'{d.start:.1f} s to {d.stop:.1f} s') for d in worst]
