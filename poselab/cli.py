@@ -155,12 +155,15 @@ def own_recipe(file):
     return replace(base, data=str(file), card=schema.name, images=0, model=replace(base.model, num_keypoints=schema.num_keypoints))
 
 # %% ../nbs/31_cli.ipynb #c021
-def truth_and_predictions(gt, pred, images, weights, progress=True):
+def truth_and_predictions(gt, pred, images, weights, progress=True, split=None):
     "PoseData and Instances from the options that `eval` and `browse` share"
     from poselab.data.datasets import read_any, read_predictions
     if (pred is None) == (weights is None): raise click.UsageError('Give either --pred FILE, or --weights NAME_OR_FILE and --images FOLDER_OR_ZIP.')
-    truth = read_any(gt, images)
-    if pred is not None: return truth, read_predictions(pred, truth)
+    truth = everything = read_any(gt, images)
+    if split: truth = everything.subset(split=split)
+    if pred is not None:
+        found = read_predictions(pred, everything)
+        return truth, found if not split else found[[i in truth._place for i in found.image_id.tolist()]]
     from poselab.predict import Predictor, predict_dataset
     predictor = Predictor(weights)
     if predictor.schema.names != truth.schema.names:
@@ -189,10 +192,7 @@ def evaluate_(gt, pred, images, weights, split, save, as_json):
     """
     from poselab.data.datasets import write_results
     from poselab.demo import judged
-    truth,pred = truth_and_predictions(gt, pred, images, weights)
-    if split:
-        truth = truth.subset(split=split)
-        pred = pred[[i in truth._place for i in pred.image_id.tolist()]]
+    truth,pred = truth_and_predictions(gt, pred, images, weights, split=split)
     if save: write_results(pred, save)
     found = eval_summary(truth, pred, gt)
     return found if as_json else dict(text=eval_text(found, truth.schema.names))
@@ -223,7 +223,8 @@ def eval_text(
     for n in names:
         cells = [f'{found[f"{m} {n}"]:.3f}' if f'{m} {n}' in found else '-' for m in metrics] + [str(errors[n][k]) for k in kinds]
         rows.append(f'{n:{wide}}' + ''.join(f'{c:>11}' for c in cells))
-    return table(whole) + '\n\n' + '\n'.join(rows)
+    people = ', '.join(f'{v} {k}' for k,v in found.get('status', {}).get('people', {}).items())
+    return table(whole) + (f'\n\npeople: {people}; keypoints of matched people:' if people else '\n') + '\n' + '\n'.join(rows)
 
 # %% ../nbs/31_cli.ipynb #c026
 def dance_poses(
