@@ -27,8 +27,8 @@ lab: $(READY)    ## JupyterLab on the tour
 
 test: $(READY)   ## all tests: notebooks, then tests/, then the ones that drive a browser
 	$(QUIET) $(BIN)/nbdev_test --n_workers 2
-	$(QUIET) $(BIN)/pytest -n 2 -m 'not browser'
-	$(QUIET) $(BIN)/pytest -m browser
+	$(QUIET) $(BIN)/pytest -n 2 -rs -m 'not browser'
+	$(QUIET) $(BIN)/pytest -rs -m browser
 
 check: export test  ## export, notebooks, tests, clean, in-sync
 	$(BIN)/nbdev_clean
