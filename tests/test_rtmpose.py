@@ -1,7 +1,8 @@
 from dataclasses import asdict, replace
 import pytest, torch
 from torch import nn
-from poselab.models.rtmpose import LAB, LARGE, MEDIUM, SMALL, TINY, VARIANTS, CSPNeXt, RTMPose, RTMPoseConfig, map_marginals
+from poselab.models.cspnext import CSPNeXt
+from poselab.models.rtmpose import LAB, LARGE, MEDIUM, SMALL, TINY, VARIANTS, RTMPose, RTMPoseConfig, map_marginals
 from poselab.modules.blocks import fuse
 from poselab.modules.counts import count_macs, count_params
 

@@ -20,7 +20,7 @@ def build(size):
 def warm(net):
     "Batch norms that have seen something, and a louder head: else all outputs are next to nothing and any comparison holds"
     for m in net.modules():
-        if isinstance(m, torch.nn.BatchNorm2d): m.reset_running_stats(); m.momentum = None
+        if isinstance(m, torch.nn.modules.batchnorm._BatchNorm): m.reset_running_stats(); m.momentum = None # SyncBatchNorm too
     net.train()
     with torch.no_grad():
         for _ in range(2): net(torch.randn(2, 3, 256, 192), None, mode='tensor')
