@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'AREA_OF_BOX', 'IMAGE_ENDINGS', 'CODECS', 'labelled_box', 'Instances', 'ImageInfo', 'read_image',
            'inside_name', 'ImageSource', 'MemorySource', 'rows_by_id', 'PoseData', 'whole_file', 'write_whole',
-           'read_json', 'data_root', 'FrameSource', 'Clip', 'open_clip', 'write_video']
+           'read_json', 'data_root', 'FrameSource', 'Clip', 'open_clip', 'open_camera', 'read_ahead', 'write_video']
 
 # %% ../nbs/02a_records.ipynb #c006
-import contextlib, gzip, json, os, secrets, zipfile, zlib
+import contextlib, gzip, json, os, queue, secrets, threading, time, zipfile, zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 import cv2
@@ -369,8 +370,7 @@ def data_root() -> Path|None: # None where there is no such folder
     if named == '': return None
     if named is not None and not Path(named).is_dir():
         raise FileNotFoundError(f'POSELAB_DATA is {named}, which is no folder.')
-    import poselab
-    root = Path(named) if named else Path(poselab.__file__).resolve().parents[2]/'shared'/'data'
+    root = Path(named) if named else Path(find_spec('poselab.records').origin).resolve().parents[2]/'shared'/'data'
     return root if root.is_dir() else None
 
 # %% ../nbs/02a_records.ipynb #c061
@@ -399,10 +399,21 @@ class Clip:
     read:Callable = field(repr=False) # () -> iterator of RGB frames
     names:list = field(default=None, repr=False) # file of each frame, if it is a folder or zip
     source:ImageSource = None # where those files are
+    clock:Callable = field(default=None, repr=False) # () -> iterator of (seconds, frame); None: frames come at the stated rate
 
     def frames(self) -> Iterator[np.ndarray]: # (H, W, 3) uint8 RGB
         "All frames from the start, each time it is called"
         return self.read()
+
+    def timed(self) -> Iterator[tuple]: # (s since the first frame, frame)
+        "Frames with their times: phones do not keep a steady rate"
+        return self.clock() if self.clock else ((i/self.fps, img) for i,img in enumerate(self.read()))
+
+    def times(self) -> np.ndarray: # (T,) s
+        "When each frame was taken; reads through a video once"
+        if not self.clock and self.count: return np.arange(self.count)/self.fps
+        return np.array([t for t,_ in self.timed()])
+
     def __len__(self):
         if self.count is None:
             raise TypeError(f'{self.name}: the number of frames is unknown; count frames().')
@@ -427,15 +438,17 @@ def _capture(path):
     cap.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1) # a phone held upright gives upright frames
     return cap
 
-def _video_frames(path, count, strict):
-    "Frames of a video; an early end is an error"
-    cap,n = _capture(path),0
+def _video_frames(path, count, strict, rate, steady):
+    "(seconds, frame) of a video; an early end is an error"
+    cap,n,t = _capture(path),0,0.
     try:
         while True:
             ok,img = cap.read()
             if not ok: break
+            said = n/rate if steady else cap.get(cv2.CAP_PROP_POS_MSEC)/1000
+            t = 0. if not n else said if said > t else t + 1/rate # a file may be silent about time
             n += 1
-            yield cv2.cvtColor(img, cv2.COLOR_BGR2RGB)
+            yield t, cv2.cvtColor(img, cv2.COLOR_BGR2RGB)
     finally: cap.release()
     if strict and count and n < 0.95*count - 1:
         raise ValueError(f'{path} ends after {n} of {count} frames: cut short. strict=False takes what is there.')
@@ -449,7 +462,8 @@ def _open_video(path, strict, fps):
         raise ValueError(f'{path} has no frame that can be read: no video, cut short, or a codec OpenCV does not know.')
     count = int(count) if 0 < count < 1e9 else None
     rate = fps or (rate if 0 < rate < 1000 else 25.)
-    return Clip(Path(path).name, rate, img.shape[1::-1], count, lambda: _video_frames(path, count, strict))
+    clock = lambda: _video_frames(path, count, strict, rate, bool(fps))
+    return Clip(Path(path).name, rate, img.shape[1::-1], count, lambda: (img for _,img in clock()), clock=clock)
 
 # %% ../nbs/02a_records.ipynb #c065
 def open_clip(
@@ -472,6 +486,55 @@ def open_clip(
     return Clip(path.name, fps or 25., (w, h), len(names), lambda: map(source.read, names), names, source)
 
 # %% ../nbs/02a_records.ipynb #c067
+def open_camera(
+    number:int=0, # of the camera, from 0
+) -> Clip: # reads on until it is closed
+    "A webcam as a clip"
+    cap = cv2.VideoCapture(number)
+    ok,img = cap.read()
+    if not ok:
+        cap.release()
+        raise ValueError(f'Camera {number} gives no picture: is it connected, and may this program use it?')
+    rate = cap.get(cv2.CAP_PROP_FPS)
+    def clock():
+        start = time.monotonic()
+        try:
+            while True:
+                ok,img = cap.read()
+                if not ok: return
+                yield time.monotonic() - start, cv2.cvtColor(img, cv2.COLOR_BGR2RGB)
+        finally: cap.release()
+    return Clip(f'camera {number}', rate if 0 < rate < 1000 else 25., img.shape[1::-1], None, lambda: (img for _,img in clock()), clock=clock)
+
+# %% ../nbs/02a_records.ipynb #c068
+def read_ahead(
+    items, # any iterable
+    n:int=3, # items that wait at most
+) -> Iterator: # the same items, in order
+    "Let a thread prepare the next items while this one is in use"
+    box,stop = queue.Queue(n),threading.Event()
+    def put(kind, x):
+        while not stop.is_set():
+            try: return box.put((kind, x), timeout=.1)
+            except queue.Full: pass
+    def work():
+        try:
+            for x in items:
+                put('item', x)
+                if stop.is_set(): return
+            put('end', None)
+        except BaseException as e: put('error', e)
+        finally: getattr(items, 'close', lambda: None)()
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            kind,x = box.get()
+            if kind == 'end': return
+            if kind == 'error': raise x
+            yield x
+    finally: stop.set()
+
+# %% ../nbs/02a_records.ipynb #c071
 CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.webm': 'vp09', '.mov': 'mp4v'}
 
 def _bgr(path, i, img, first):

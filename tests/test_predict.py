@@ -1,14 +1,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-import numpy as np, pytest, torch
+import cv2, numpy as np, pytest, torch
 from safetensors.torch import save_file
-from poselab.records import Clip, Instances, MemorySource, PoseData, ImageInfo, data_root
+from poselab.records import Clip, Instances, MemorySource, PoseData, ImageInfo, data_root, open_clip, write_video
 from poselab.schema import load_schema
 from poselab.data.figures import rendered_dataset
 from poselab.models.rtmpose import LAB, VARIANTS, RTMPose
-from poselab.predict import (LoadedModel, Predictor, find_people, load_weights, normalize, predict_clip, predict_dataset,
-    save_weights, weights_path)
+from poselab.predict import (LoadedModel, Predictor, default_detector, find_people, hog_detector, load_weights, normalize, predict_clip, predict_dataset,
+    save_stream, save_weights, weights_path)
 
 CFG = replace(LAB, input_size=(64,64), widen=.125)
 
@@ -88,7 +88,7 @@ class Mirror(torch.nn.Module):
 @pytest.mark.parametrize('flip_test', [False, True])
 def test_a_bright_spot_comes_back_in_image_px(loaded, flip_test):
     img = np.zeros((200,300,3), np.uint8); img[88:93, 148:153] = 255
-    spot = Predictor(LoadedModel(Mirror(CFG), loaded.codec, loaded.schema, {}), flip_test)
+    spot = Predictor(LoadedModel(Mirror(CFG), loaded.codec, loaded.schema, {}), flip_test=flip_test)
     xy = spot.on_image(img, np.array([[120.,60,64,64]])).keypoints[0]
     np.testing.assert_allclose(xy, np.tile([[150.,90.]], (17,1)), atol=1.5)
 
@@ -108,3 +108,147 @@ def test_a_clip_gives_one_row_per_frame_as_they_come(loaded):
 def test_bytes_are_normalised_channel_by_channel():
     x = torch.zeros(1,3,2,2, dtype=torch.uint8)
     torch.testing.assert_close(normalize(x)[0,:,0,0], torch.tensor([-123.675/58.395, -116.28/57.12, -103.53/57.375]))
+
+# ---- streams
+
+PIXELS = [np.full((96,80,3), 40*i, np.uint8) for i in range(5)]
+BOX = np.array([[10.,10,40,60]])
+def one_person(img): return BOX, np.ones(1)
+def nobody(img): return np.zeros((0,4)), np.zeros(0)
+
+class Sure(torch.nn.Module):
+    "Sure of every keypoint, wherever: a person who can be followed"
+    def __init__(self, at): super().__init__(); self.at = at; self.w = torch.nn.Parameter(torch.zeros(1))
+    def forward(self, x):
+        out = torch.zeros(len(x), 17, 128); out.scatter_(2, torch.tensor(self.at)[None, :, None].expand(len(x), -1, 1), 5.)
+        return out, out.flip(1)
+
+@pytest.fixture(scope='module')
+def sure(loaded): return LoadedModel(Sure(np.linspace(22, 106, 17).round().astype(int).tolist()), loaded.codec, loaded.schema, {})
+
+def ids(rows): return [r.image_id.tolist() for r in rows]
+
+def test_every_kind_of_source_gives_the_same_people(loaded, tmp_path):
+    for i,img in enumerate(PIXELS): cv2.imwrite(str(tmp_path/f'{i}.png'), img)
+    predictor = Predictor(loaded, one_person, flip_test=False)
+    kinds = [PIXELS, np.stack(PIXELS), iter(PIXELS), tmp_path, str(tmp_path), open_clip(tmp_path),
+             write_video(tmp_path.parent/'film.avi', PIXELS), open_clip(tmp_path.parent/'film.avi')]
+    runs = [list(predictor.stream(k, every=1, progress=False)) for k in kinds]
+    for rows in runs:
+        assert ids(rows) == [[0],[1],[2],[3],[4]] and [r.id.tolist() for r in rows] == [[1],[2],[3],[4],[5]]
+        np.testing.assert_allclose(rows[0].keypoints, runs[0][0].keypoints, atol=2)
+    assert ids(predictor.stream(tmp_path/'3.png', progress=False)) == [[0]] and ids(predictor.stream(PIXELS[2], progress=False)) == [[0]]
+
+def test_a_data_set_keeps_its_own_ids_and_boxes(loaded):
+    data = rendered_dataset(5, seed=1)
+    predictor = Predictor(loaded, nobody)
+    rows = Instances.cat(list(predictor.stream(data, progress=False)))
+    want = predict_dataset(predictor, data, progress=False)
+    assert rows.image_id.tolist() == want.image_id.tolist() and (rows.track_id == -1).all()
+    np.testing.assert_allclose(rows.keypoints, want.keypoints, atol=1.)
+
+@pytest.mark.parametrize('every', [1, 3])
+def test_nobody_gives_an_empty_table_for_every_frame(loaded, every):
+    rows = list(Predictor(loaded, nobody).stream(PIXELS, every=every, progress=False))
+    assert [len(r) for r in rows] == [0]*5 and all(r.keypoints.shape == (0,17,2) for r in rows)
+
+def test_the_detector_looks_only_now_and_then(sure):
+    looks = []
+    def detector(img): looks.append(img[0,0,0]); return one_person(img)
+    rows = list(Predictor(sure, detector).stream(PIXELS*4, every=8, progress=False))
+    assert len(looks) == 3 and len(rows) == 20 and all(len(r) == 1 and r.track_id[0] == 1 for r in rows)
+
+def test_people_are_numbered_and_newcomers_join(sure):
+    def detector(img): b = np.array([[10.,10,40,60],[200,10,40,60]]); n = 1 + (img[0,0,0] >= 80); return b[:n], np.ones(n)
+    frames = [np.full((120,300,3), 40*i, np.uint8) for i in range(5)]
+    rows = list(Predictor(sure, detector).stream(frames, every=1, progress=False))
+    assert [r.track_id.tolist() for r in rows] == [[1],[1],[1,2],[1,2],[1,2]]
+    plain = list(Predictor(sure, detector).stream(frames, track=False, every=1, progress=False))
+    assert all((r.track_id == -1).all() for r in plain)
+
+def test_two_boxes_on_one_person_become_one(sure):
+    def detector(img): return np.array([[10.,10,40,60],[11,10,40,60]]), np.ones(2)
+    assert [len(r) for r in Predictor(sure, detector).stream(PIXELS, every=2, progress=False)] == [1]*5
+
+def test_known_boxes_are_used_frame_by_frame(loaded):
+    boxes = [BOX, np.zeros((0,4)), np.concatenate([BOX, BOX + 5]), [[1,1,0,5]], BOX]
+    rows = list(Predictor(loaded, nobody).stream(PIXELS, boxes=boxes, progress=False))
+    assert [len(r) for r in rows] == [1,0,2,0,1]
+
+def test_rows_come_while_the_source_still_runs(loaded):
+    "A frame's people arrive before the frame after next is made, whatever the source promises"
+    made = []
+    def camera():
+        for i in range(1000): made.append(i); yield PIXELS[0]
+    stream = Predictor(loaded, one_person).stream(camera(), every=5, progress=False)
+    next(stream); assert len(made) < 8
+    stream.close()
+
+def test_a_broken_picture_is_named_and_left_out(loaded, tmp_path):
+    for i,img in enumerate(PIXELS[:3]): cv2.imwrite(str(tmp_path/f'{i}.png'), img)
+    (tmp_path/'1.png').write_bytes(b'no picture')
+    with pytest.warns(UserWarning, match='1.png is not a whole image'):
+        rows = list(Predictor(loaded, one_person).stream(tmp_path, progress=False))
+    assert ids(rows) == [[0],[],[2]]
+
+def test_of_a_film_that_ends_early_what_was_read_is_kept(loaded, tmp_path):
+    whole = write_video(tmp_path/'whole.avi', PIXELS*8)
+    (tmp_path/'half.avi').write_bytes(whole.read_bytes()[:whole.stat().st_size//2])
+    with pytest.warns(UserWarning, match=r'half.avi ends after \d+ of \d+ frames.*are kept'):
+        rows = list(Predictor(loaded, one_person).stream(tmp_path/'half.avi', progress=False))
+    assert 5 < len(rows) < 40 and all(len(r) == 1 for r in rows)
+
+def test_the_time_of_each_frame_is_kept(loaded, tmp_path):
+    film = write_video(tmp_path/'f.avi', PIXELS, 10.)
+    times = [r.extra[0]['time'] for r in Predictor(loaded, one_person).stream(film, progress=False)]
+    np.testing.assert_allclose(times, np.arange(5)/10, atol=1e-3)
+
+def test_pictures_in_no_form_that_is_known_are_refused(loaded):
+    stream = Predictor(loaded, one_person).stream([np.zeros((4,4))], progress=False)
+    with pytest.raises(ValueError, match='Picture 0 has shape'): list(stream)
+    with pytest.raises(ValueError, match='every=-1'): Predictor(loaded, one_person).stream(PIXELS, every=-1).__next__()
+
+def test_smoothing_calms_a_trembling_person(sure):
+    rng = np.random.default_rng(0)
+    boxes = [BOX + np.pad(rng.normal(size=2)*2, (0,2)) for _ in range(30)]
+    a,b = (Instances.cat(list(Predictor(sure).stream(PIXELS*6, boxes=boxes, smooth=s, progress=False))).keypoints for s in (False, True))
+    assert np.abs(np.diff(b, axis=0)).mean() < .8*np.abs(np.diff(a, axis=0)).mean()
+
+def test_films_are_not_mirrored_unless_asked(loaded):
+    seen = []
+    class Spy(torch.nn.Module):
+        def __init__(self): super().__init__(); self.w = torch.nn.Parameter(torch.zeros(1))
+        def forward(self, x): seen.append(len(x)); return torch.zeros(len(x),17,128),torch.zeros(len(x),17,128)
+    for flip,film,calls in ((None,True,1), (None,False,2), (True,True,2), (False,False,1)):
+        seen.clear(); Predictor(LoadedModel(Spy(), loaded.codec, loaded.schema, {}), flip_test=flip).on_image(PIXELS[0], BOX, film=film)
+        assert len(seen) == calls
+
+def test_opencvs_finder_guesses_the_whole_picture_with_score_zero():
+    boxes,scores = hog_detector(np.zeros((300,200,3), np.uint8))
+    assert boxes.tolist() == [[0,0,200,300]] and scores.tolist() == [0]
+    assert callable(default_detector())
+
+def test_a_stream_is_written_as_film_and_results_or_not_at_all(loaded, tmp_path):
+    predictor = Predictor(loaded, one_person)
+    everybody = save_stream(predictor.watch(PIXELS, every=1, progress=False), predictor.schema, tmp_path/'a.json', tmp_path/'a.avi', 10.)
+    clip,rows = open_clip(tmp_path/'a.avi'),json.loads((tmp_path/'a.json').read_text())
+    assert len(clip) == 5 and clip.fps == 10 and [r['image_id'] for r in rows] == [1,2,3,4,5] == everybody.image_id.tolist()
+    def broken(): yield from PIXELS[:2]; raise RuntimeError('unplugged')
+    with pytest.raises(RuntimeError, match='unplugged'):
+        save_stream(predictor.watch(broken(), progress=False), predictor.schema, tmp_path/'b.json', tmp_path/'b.avi')
+    assert sorted(p.name for p in tmp_path.iterdir()) == ['a.avi', 'a.json']
+    assert len(save_stream(Predictor(loaded, nobody).watch(PIXELS, progress=False), predictor.schema, tmp_path/'c.json')) == 0
+
+def test_memory_does_not_grow_with_the_length_of_a_film(loaded):
+    import gc, weakref
+    alive,most = [],0
+    class Frame(np.ndarray): pass
+    def frames():
+        for i in range(40):
+            img = np.zeros((96,80,3), np.uint8).view(Frame); alive.append(weakref.ref(img)); yield img
+    for _ in Predictor(loaded, one_person).stream(frames(), every=5, progress=False): most = max(most, sum(r() is not None for r in alive))
+    assert most <= 8
+
+def test_a_torch_checkpoint_given_as_weights_names_the_reader_for_it(tmp_path):
+    torch.save(dict(state_dict={}), tmp_path/'rtmpose.pth')
+    with pytest.raises(ValueError, match='load_mmpose_checkpoint'): load_weights(tmp_path/'rtmpose.pth')

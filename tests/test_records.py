@@ -1,4 +1,4 @@
-import os, pickle, signal, subprocess, sys, zipfile
+import os, pickle, signal, subprocess, sys, time, zipfile
 from pathlib import Path
 
 import cv2, numpy as np, pytest
@@ -256,3 +256,68 @@ def test_the_real_videos_open():
 def test_records_does_not_load_torch():
     code = 'import sys, poselab.records; print([m for m in ("torch", "fiftyone", "matplotlib") if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == '[]'
+
+# ---- times
+
+def uneven(data, first, later):
+    "The same mp4 with the first frame shown longer: a second row in its table of durations, and every box around it 8 bytes longer"
+    at = data.index(b'stts')
+    count,delta = (int.from_bytes(data[at + k:at + k + 4], 'big') for k in (12, 16))
+    rows = b''.join(x.to_bytes(4, 'big') for x in (2, 1, delta*first, count - 1, delta*later))
+    out = bytearray(data[:at + 8] + rows + data[at + 20:])
+    for name in (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'stts'):
+        i = data.rindex(name, 0, at + 4) - 4
+        out[i:i + 4] = (int.from_bytes(data[i:i + 4], 'big') + 8).to_bytes(4, 'big')
+    return bytes(out).replace(b'edts', b'free') # the old length would cut the end off
+
+def test_an_uneven_film_says_when_each_frame_was_taken(tmp_path):
+    flat = write_video(tmp_path/'even.mp4', moving(), 25.)
+    np.testing.assert_allclose(open_clip(flat).times(), np.arange(8)/25, atol=1e-6)
+    (tmp_path/'uneven.mp4').write_bytes(uneven(flat.read_bytes(), 5, 1))
+    clip = open_clip(tmp_path/'uneven.mp4')
+    times = clip.times()
+    assert len(times) == 8 and times[0] == 0 and times[1] == pytest.approx(.2, abs=1e-3)
+    np.testing.assert_allclose(np.diff(times)[1:], .04, atol=1e-3)
+    assert [t for t,_ in clip.timed()] == times.tolist() and len(list(clip.frames())) == 8
+
+def test_a_rate_that_is_given_wins_over_the_files(tmp_path):
+    film = write_video(tmp_path/'f.mp4', moving(), 25.)
+    np.testing.assert_allclose(open_clip(film, fps=10).times(), np.arange(8)/10)
+    np.testing.assert_allclose([t for t,_ in open_clip(film, fps=10).timed()], np.arange(8)/10)
+
+def test_pictures_come_at_the_stated_rate(tmp_path):
+    album(tmp_path/'album')
+    assert open_clip(tmp_path/'album', fps=4).times().tolist() == [0, .25]
+
+@pytest.mark.parametrize('degrees,size', [(0, (32, 24)), (90, (24, 32)), (180, (32, 24))])
+def test_a_turned_film_is_turned_back_in_size_and_in_every_frame(tmp_path, degrees, size):
+    flat = write_video(tmp_path/'flat.mp4', moving())
+    (tmp_path/'t.mp4').write_bytes(turned(flat.read_bytes(), degrees))
+    clip = open_clip(tmp_path/'t.mp4')
+    assert clip.size == size and all(f.shape[1::-1] == size for f in clip.frames()) and len(clip.times()) == 8
+
+def test_a_camera_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match='Camera 97'): records.open_camera(97)
+
+# ---- reading ahead
+
+def test_a_thread_reads_a_few_ahead_and_stops_when_nobody_listens():
+    made = []
+    def items():
+        try:
+            for i in range(1000): made.append(i); yield i
+        finally: made.append('closed')
+    ahead = records.read_ahead(items(), 3)
+    assert [next(ahead), next(ahead)] == [0, 1]
+    ahead.close()
+    for _ in range(50):
+        if made[-1] == 'closed': break
+        time.sleep(.02)
+    assert made[-1] == 'closed' and len(made) < 10
+
+def test_an_error_while_reading_ahead_arrives_after_what_was_read():
+    def items(): yield 1; yield 2; raise ValueError('broken at three')
+    got = []
+    with pytest.raises(ValueError, match='broken at three'):
+        for x in records.read_ahead(items()): got.append(x)
+    assert got == [1, 2]
