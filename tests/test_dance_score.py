@@ -6,9 +6,10 @@ from hypothesis import given, settings, strategies as st
 from poselab.data.figures import Mistake, choreography
 from poselab.schema import card_names, load_schema
 from poselab.score.angles import t_pose
-from poselab.score.dance import (accuracy_score, accuracy_score_literal, angular_correlation, cosine_similarity,
-    cosine_similarity_literal, find_deviations, limb_rows, mean_known, mirror, own_degrees, relative_error,
-    relative_error_literal, resample, score_dance, smooth, windows)
+from poselab.score.dance import (accuracy_score, accuracy_score_literal, angular_correlation, carried, clip_poses,
+    cosine_similarity, cosine_similarity_literal, find_deviations, jitter, limb_rows, match_people, mean_known, mirror,
+    mirror_verdict, movement, own_degrees, phrase_scores, phrases, relative_error, relative_error_literal, resample,
+    score_dance, smooth, windows)
 
 COCO = load_schema('coco')
 T = t_pose(COCO)
@@ -250,3 +251,160 @@ def test_mean_known_of_nothing_is_nan():
 
 def test_accuracy_literal_of_equal_vectors_is_one():
     assert accuracy_score_literal(dance(0), dance(0)) == 1 and find_deviations(score(T, T)) == []
+
+# skill: a number from standing still to the estimator's noise
+
+@lru_cache(maxsize=None)
+def danced(name='disco', body=0, **kw): return choreography(name, body_seed=body, **kw).keypoints
+
+@pytest.mark.parametrize('name', ['disco', 'waves', 'kicks', 'ballet'])
+def test_skill_is_1_for_the_same_0_for_the_mean_pose_and_below_for_another_dance(name):
+    from poselab.score.angles import feature_planes
+    s = score(danced(name), danced(name)); assert s.skill == pytest.approx(1, abs=1e-6)
+    assert score(danced(name), danced(name, 4)).skill > .97
+    assert score(danced(name), danced('swim')).skill < .3 and score(danced(name), np.repeat(danced(name)[:1], 100, 0)).skill < .15
+    still = s.error_still.mean(); assert still > 3 and np.isclose(s.error.mean(), 0, atol=1e-5)
+
+@settings(max_examples=10, deadline=None)
+@given(a=st.floats(5, 85), b=st.floats(5, 85))
+def test_skill_falls_with_the_mistake(a, b):
+    def skill(d): return score(danced(), choreography('disco', seconds=4., mistakes=[Mistake('left_forearm', .5, 3., degrees=d)]).keypoints, noise=0.).skill
+    small, big = sorted((a, b)); assert skill(big) <= skill(small) + 1e-6
+
+def test_a_teacher_who_stands_still_leaves_nothing_to_be_skilled_at():
+    s = score(T, t_pose(COCO, left_wrist=(65, -100))); assert np.isnan(s.skill) and 'skill' not in str(s)
+
+@settings(max_examples=10, deadline=None)
+@given(degrees=st.floats(-180, 180), scale=st.floats(.1, 10), x=st.floats(-500, 500))
+def test_skill_ignores_place_size_and_tilt(degrees, scale, x):
+    a, b = (score(danced(), p, align='dtw') for p in (danced('disco', 2), moved(danced('disco', 2), degrees, scale, (x, -x))))
+    assert a.skill == pytest.approx(b.skill, abs=1e-5)
+
+@pytest.mark.parametrize('share', [.01, .03])
+def test_jitter_is_read_off_the_film(share):
+    from poselab.score.angles import feature_planes
+    xy = danced(); noisy = xy + np.random.default_rng(0).normal(0, share*np.linalg.norm(xy[:, 5:7].mean(1) - xy[:, 11:13].mean(1), axis=-1).mean(), xy.shape)
+    planes = feature_planes(COCO); assert abs(jitter(noisy, planes) - share) < .3*share and jitter(xy, planes) < .005 and jitter(xy[:5], planes) == 0
+
+def test_noise_lowers_score_and_ceiling_together_and_the_skill_stays():
+    r = np.random.default_rng(0); noisy = lambda x: x + r.normal(0, 1.2, x.shape)
+    s = score(noisy(danced()), noisy(danced('disco', 4)))
+    assert s.total < .995 and abs(s.total - s.ceiling) < .02 and s.skill > .9 and s.noise > .01
+
+# time
+
+def test_a_late_dancer_is_forgiven_only_when_asked():
+    late = choreography('disco', lag=.4, body_seed=2).keypoints
+    strict, lag, dtw = (score(danced(), late, align=how) for how in ('none', 'lag', 'dtw'))
+    assert strict.skill < .5 < .9 < min(lag.skill, dtw.skill) and abs(lag.warp.lag - .4) < .04 and lag.coverage == pytest.approx(.9, abs=.02)
+    assert 'only 90%' in str(lag) and np.isnan(lag.per_frame[-5:]).all() and not lag.left_out
+
+def test_frame_rates_may_differ():
+    slow = choreography('disco', fps=15., body_seed=2).keypoints
+    assert score(danced(), slow, align='none', fps_tested=15.).skill > .95
+
+def test_a_stranger_gains_little_by_warping():
+    for name in ('kicks', 'swim', 'waves'): assert score(danced(), danced(name), align='dtw').skill < .5
+
+# confidence
+
+@settings(max_examples=20, deadline=None)
+@given(c=st.floats(.31, 1))
+def test_a_doubtful_keypoint_counts_as_much_as_it_is_trusted(c):
+    conf = np.ones(17); conf[COCO.index('left_wrist')] = c
+    s = score(T, t_pose(COCO, left_wrist=(65, -100)), confidence_tested=conf)
+    assert np.isclose(s.total, 1 - .5*c/(13 + c)) and np.isclose(s.weights[0, 0, 1], c) and not s.left_out
+
+def test_below_the_least_confidence_a_keypoint_is_left_out_and_reported():
+    conf = np.ones((12, 17)); conf[:6, COCO.index('left_wrist')] = .1; a = dance(0); b = a.copy(); b[:6, COCO.index('left_wrist')] = 0
+    s = score(a, b, confidence_tested=conf); assert s.total == pytest.approx(1) and s.left_out == {'left_forearm': .5}
+    assert score(a, b, confidence_tested=conf, min_confidence=.05).total < 1
+
+def test_confidence_of_another_shape_is_an_error():
+    with pytest.raises(ValueError, match='tested dance.*confidence of the shape'): score(dance(0), dance(1), confidence_tested=np.ones((3, 17)))
+
+# mirror
+
+@pytest.mark.parametrize('name', ['disco', 'waves', 'kicks', 'waltz', 'ballet'])
+def test_a_mirrored_pupil_is_recognised_and_can_be_scored(name):
+    facing = choreography(name, mirror=True, body_seed=3).keypoints
+    s = score(danced(name), facing)
+    assert s.mirror['says'] == 'yes' and 'mirror' in str(s) and s.mirror['skill'] == pytest.approx(score(danced(name), facing, mirrored=True).skill, abs=.02)
+    assert score(danced(name), danced(name, 3)).mirror['says'] == 'no'
+
+def test_a_dance_that_is_its_own_mirror_image_is_undecidable():
+    sym = choreography('waves').keypoints; sym = (sym + mirror(sym, COCO))/2
+    assert score(sym, sym).mirror['says'] == 'undecidable' and mirror_verdict(.5, np.nan, .1)['says'] == 'undecidable'
+
+# three dimensions
+
+def turned_3d(xyz, seed):
+    q, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3))); return xyz @ (q*np.sign(np.linalg.det(q))).T*2 + 7
+
+@lru_cache(maxsize=None)
+def solid(name='disco', body=0): return choreography(name, body_seed=body).keypoints3d
+
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds)
+def test_in_space_place_size_and_every_rotation_change_nothing(seed):
+    a, b = score(solid(), solid('disco', 2)), score(turned_3d(solid(), seed), turned_3d(solid('disco', 2), seed+1))
+    assert np.isclose(a.total, b.total, atol=1e-6) and a.matrix.shape == (100, 7, 3) and np.allclose(a.own, b.own, atol=1e-3, equal_nan=True)
+
+def test_in_space_identical_is_1_and_a_quarter_turn_costs_what_it_costs_in_the_picture():
+    flat = lambda xy: np.c_[xy, np.zeros(17)]; front = flat(t_pose(COCO, left_wrist=(65, -60))); front[COCO.index('left_wrist'), 2] = -40
+    assert score(solid(), solid()).total == pytest.approx(1) and score(solid(), solid()).skill == pytest.approx(1, abs=1e-6)
+    assert score(flat(T), front, normals=False).total == pytest.approx(1 - .5/14)
+    assert score(flat(T), flat(1.7*T)).total == pytest.approx(1)
+
+def test_normals_are_not_limbs_and_are_never_blamed():
+    s = score(solid(), choreography('disco', mistakes=[Mistake('left_forearm', 1., 2., degrees=50)], body_seed=2).keypoints3d)
+    assert [d.limb for d in s.worst()] == ['left_forearm'] and not any('plane' in n for n in limb_rows(s)[0]) and 'off' in s.worst()[0].sentence
+
+def test_a_carried_limb_follows_its_parent():
+    r = np.random.default_rng(0); a, b, v = (x/np.linalg.norm(x, axis=-1, keepdims=True) for x in r.normal(size=(3, 50, 3)))
+    assert np.allclose(carried(a, a, b), b) and np.allclose(np.linalg.norm(carried(v, a, b), axis=-1), 1)
+    assert np.allclose((carried(v, a, b)*b).sum(-1), (v*a).sum(-1))
+
+def test_two_and_three_coordinates_do_not_mix():
+    with pytest.raises(ValueError, match=r'tested dance.*\(T, 17, 3\)'): score(solid(), danced())
+
+# several people, phrases
+
+def test_everybody_is_matched_to_whom_they_follow():
+    found = match_people({n: danced(n) for n in ('disco', 'kicks')}, {1: danced('kicks', 3), 2: danced('disco', 5), 'lost': np.full((9, 17, 2), np.nan)}, COCO)
+    assert {k: v[0] for k, v in found.items()} == {1: 'kicks', 2: 'disco'}
+    assert [x[1].skill for x in found.values()] == sorted((x[1].skill for x in found.values()), reverse=True)
+
+@settings(max_examples=25, deadline=None)
+@given(seed=seeds, n=st.integers(1, 400), least=st.floats(.2, 3))
+def test_phrases_cover_the_dance_without_gaps(seed, n, least):
+    xy = np.cumsum(np.random.default_rng(seed).normal(0, 1, (n, 7, 2, 2)), 0); cuts = phrases(xy, 25., least=least)
+    assert cuts[0][0] == 0 and cuts[-1][1] == n and all(a[1] == b[0] for a, b in zip(cuts, cuts[1:]))
+    assert len(cuts) == 1 or min(b - a for a, b in cuts) >= max(1, round(least*25)) - 1e-9
+
+def test_a_pause_ends_a_phrase_and_the_bad_phrase_is_the_bad_one():
+    def programme(sizes): return np.concatenate([np.r_[choreography(n, seconds=3., amplitude=a).keypoints, np.repeat(choreography(n, seconds=3., amplitude=a).keypoints[-1:], 15, 0)] for n, a in zip(('disco', 'kicks', 'swim'), sizes)])
+    s = score(programme((1, 1, 1)), programme((1, .4, 1))); found = phrase_scores(s)
+    assert len(found) == 3 and min(found, key=lambda p: p.skill) is found[1] and found[0].skill > .9
+    assert movement(s.standard)[80:86].max() < movement(s.standard)[:70].mean()
+
+# schemas and bad input
+
+@pytest.mark.parametrize('name', ['lspet', 'crowdpose'])
+@pytest.mark.parametrize('how', ['none', 'stretch', 'lag', 'dtw'])
+def test_fourteen_keypoints_can_be_aligned_and_scored(name, how):
+    schema = load_schema(name); pick = {'neck': ('left_shoulder', 'right_shoulder'), 'head_top': ('left_eye', 'right_eye'), 'top_head': ('left_eye', 'right_eye'), 'head': ('left_eye', 'right_eye')}
+    def convert(xy): return np.stack([xy[:, [COCO.index(k) for k in pick.get(n, (n,))]].mean(1) for n in schema.names], 1)
+    assert score_dance(convert(danced()), convert(danced('disco', 3)), schema, align=how).skill > .9
+
+@pytest.mark.parametrize('how', ['none', 'stretch', 'lag', 'dtw'])
+def test_one_frame_unequal_lengths_and_holes_have_a_score(how):
+    xy = danced().copy(); xy[20:30] = np.nan; xy[:, COCO.index('nose')] = np.nan
+    s = score(danced(), xy[:85], align=how); assert np.isfinite(s.total) and s.left_out['head'] == 1
+    assert score(T, T, align=how).total == pytest.approx(1)
+
+def test_a_single_constant_pose_against_a_dance_is_standing_still():
+    assert score(danced(), np.repeat(T[None], 100, 0), align='dtw').skill < .2
+
+def test_poses_are_checked_and_confidence_cleaned():
+    xy, c = clip_poses(T, None, COCO, 'it', np.full(17, np.nan)); assert np.isnan(xy).all() and (c == 0).all()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['T_POSE', 'POINTS', 'PLANES', 't_pose', 'point_weights', 'FeaturePlanes', 'feature_planes', 'known', 'weighted',
-           'edge_vectors', 'signed_angle', 'plane_angles', 'body_frame', 'plane_normals']
+           'edge_vectors', 'signed_angle', 'plane_angles', 'body_frame', 'unit', 'body_frame_3d', 'plane_normals']
 
 # %% ../../nbs/27_angles.ipynb #c003
 from dataclasses import dataclass, field
@@ -116,10 +116,11 @@ def edge_vectors(
 
 # %% ../../nbs/27_angles.ipynb #c032
 def signed_angle(
-    a:np.ndarray, # vectors, (..., 2)
-    b:np.ndarray, # vectors, (..., 2)
-) -> np.ndarray: # turn from a to b, (...), radians in (-pi, pi]; positive is clockwise on the screen
+    a:np.ndarray, # vectors, (..., 2), or (..., 3)
+    b:np.ndarray, # vectors, the same shape
+) -> np.ndarray: # turn from a to b, (...), radians in (-pi, pi]; positive is clockwise on the screen; in 3-D without sign
     "The turn that takes one direction to another"
+    if a.shape[-1] == 3: return np.arctan2(np.linalg.norm(np.cross(a, b), axis=-1), (a*b).sum(-1))
     return np.arctan2(a[...,0]*b[...,1] - a[...,1]*b[...,0], (a*b).sum(-1))
 
 # %% ../../nbs/27_angles.ipynb #c033
@@ -131,12 +132,13 @@ def plane_angles(
 
 # %% ../../nbs/27_angles.ipynb #c038
 def body_frame(
-    xy:np.ndarray, # keypoints, (..., K, 2), px
+    xy:np.ndarray, # keypoints, (..., K, 2), px, or (..., K, 3) in any unit
     planes:FeaturePlanes,
     visible:np.ndarray=None, # visibility, (..., K)
-) -> np.ndarray: # (..., K, 2), px; pelvis at (0, 0), neck straight above; all NaN if the spine is unknown
+) -> np.ndarray: # the same shape; pelvis at (0, 0), neck straight above; all NaN if the spine is unknown
     "Each pose moved and turned so that its spine points up"
     xy = known(xy, visible)
+    if xy.shape[-1] == 3: return body_frame_3d(xy, planes)
     pelvis = weighted(xy, planes.pelvis)
     spine = weighted(xy, planes.neck) - pelvis
     length = np.linalg.norm(spine, axis=-1)
@@ -146,9 +148,34 @@ def body_frame(
     xy = xy - pelvis[...,None,:]
     return np.stack([(xy * right[...,None,:]).sum(-1), -(xy * up[...,None,:]).sum(-1)], -1)
 
-# %% ../../nbs/27_angles.ipynb #c047
+# %% ../../nbs/27_angles.ipynb #c040
+def unit(v:np.ndarray) -> np.ndarray: # (..., D), length 1; NaN where there is no length
+    "A vector's direction"
+    n = np.linalg.norm(v, axis=-1, keepdims=True)
+    return v / np.where(n > 1e-12, n, np.nan)
+
+def body_frame_3d(
+    xyz:np.ndarray, # keypoints, (..., K, 3), NaN where unknown
+    planes:FeaturePlanes,
+) -> np.ndarray: # (..., K, 3): x to the dancer's left, y down the spine, z = x × y; NaN if spine or heading is unknown
+    "Spine up and hips across: place, tilt and heading taken away"
+    pelvis = weighted(xyz, planes.pelvis)
+    down = unit(pelvis - weighted(xyz, planes.neck))
+    def left(plane): # from the right to the left end of its first edge, square to the spine
+        v = -weighted(xyz, planes.weights[planes.names.index(plane), 0])
+        return unit(v - (v*down).sum(-1, keepdims=True)*down)
+    hips = left('lower_torso')
+    x = np.where(np.isfinite(hips), hips, left('upper_torso'))
+    axes = np.stack([x, down, np.cross(x, down)], -2)
+    return np.einsum('...kd,...ad->...ka', xyz - pelvis[...,None,:], axes)
+
+# %% ../../nbs/27_angles.ipynb #c049
 def plane_normals(
-    edges:np.ndarray, # edges, (..., 7, 2, 2)
-) -> np.ndarray: # (..., 7): +1 or -1, the side to which it bends; 0 for an exactly straight limb
-    "The normal of each plane as far as a picture knows it: its sign (literal reading)"
+    edges:np.ndarray, # edges, (..., 7, 2, 2) or (..., 7, 2, 3)
+    least:float=10., # degrees: in 3-D a limb that is bent less than this has no normal
+) -> np.ndarray: # 2-D (..., 7): +1 or -1, the side to which it bends, 0 if straight; 3-D (..., 7, 3): unit vectors or NaN
+    "The normal of each plane; a picture knows no more of it than the sign"
+    if edges.shape[-1] == 3:
+        n = np.cross(unit(edges[...,0,:]), unit(edges[...,1,:])) # its length is the sine of the bend
+        return unit(np.where(np.linalg.norm(n, axis=-1, keepdims=True) >= np.sin(np.radians(least)), n, np.nan))
     return np.sign(np.sin(signed_angle(edges[...,0,:], edges[...,1,:])).round(12))

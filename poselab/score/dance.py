@@ -5,16 +5,20 @@
 # %% auto #0
 __all__ = ['CHOICES', 'cosine_similarity', 'cosine_similarity_literal', 'angular_correlation', 'relative_error',
            'relative_error_literal', 'mean_known', 'accuracy_score', 'accuracy_score_literal', 'features', 'compare',
-           'resample', 'Deviation', 'DanceScore', 'own_degrees', 'windows', 'smooth', 'find_deviations', 'say',
-           'describe', 'mirror', 'floor_poses', 'check_choices', 'clip_poses', 'totals', 'score_dance', 'limb_rows',
-           'show_strip']
+           'Deviation', 'DanceScore', 'own_degrees', 'carried', 'own_turns', 'windows', 'smooth', 'find_deviations',
+           'say', 'describe', 'mirror', 'floor_poses', 'check_choices', 'clip_poses', 'edge_confidence', 'totals',
+           'jitter', 'mean_pose', 'reliability', 'skill', 'Ruler', 'follow', 'turn_error', 'seen_with_noise',
+           'mirror_verdict', 'score_dance', 'measure', 'limb_rows', 'show_strip', 'match_people', 'movement', 'phrases',
+           'Phrase', 'phrase_scores']
 
 # %% ../../nbs/28_dance_score.ipynb #c004
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 import numpy as np
 from ..schema import PoseSchema
 from .angles import (FeaturePlanes, feature_planes, known, edge_vectors, body_frame, signed_angle,
-                                  plane_angles)
+                                  plane_angles, plane_normals, unit, weighted)
+from .align import Warp, align as bring_onto, resample
 
 # %% ../../nbs/28_dance_score.ipynb #c010
 def cosine_similarity(
@@ -59,10 +63,11 @@ def relative_error_literal(corr_std:np.ndarray, corr_test:np.ndarray) -> np.ndar
 def mean_known(
     x:np.ndarray, # (...), NaN where unknown
     axis=None, # axis or axes to average over
+    w:np.ndarray=None, # weights, broadcast against x; None: all alike
 ) -> np.ndarray: # the mean of what is known; NaN where nothing is
     "Mean that leaves out NaN, without a warning where all is NaN"
-    ok = np.isfinite(x); n = ok.sum(axis)
-    return np.where(n > 0, np.where(ok, x, 0).sum(axis)/np.maximum(n, 1), np.nan)[()]
+    w = np.isfinite(x)*(1. if w is None else np.nan_to_num(w)); n = w.sum(axis)
+    return np.where(n > 0, (np.where(np.isfinite(x), x, 0)*w).sum(axis)/np.where(n > 0, n, 1), np.nan)[()]
 
 # %% ../../nbs/28_dance_score.ipynb #c030
 def accuracy_score(
@@ -85,14 +90,19 @@ def accuracy_score_literal(
 
 # %% ../../nbs/28_dance_score.ipynb #c036
 def features(
-    xy:np.ndarray, # keypoints, (T, K, 2), px, NaN where unknown
+    xy:np.ndarray, # keypoints, (T, K, 2) px or (T, K, 3), NaN where unknown
     planes:FeaturePlanes,
     mode:str='limbs', # 'limbs': 14 edges; 'angles': 7 angles between two edges
     frame:str='body', # 'body': spine up; 'image': as filmed; angles are the same in both
-) -> np.ndarray: # (T, 7, 2, 2) edges, px, or (T, 7, 1, 1) angles in [0, 1]: 1 straight, 0 folded
+    normals:bool=False, # a third vector per plane: its normal; in a picture (0, 1) or (0, -1)
+) -> np.ndarray: # (T, 7, 2 or 3, D) vectors, or (T, 7, 1, 1) angles in [0, 1]: 1 straight, 0 folded
     "The feature vectors of every frame"
     if mode == 'angles': return (1 - plane_angles(edge_vectors(xy, planes))/np.pi)[...,None,None]
-    return edge_vectors(body_frame(xy, planes) if frame == 'body' else xy, planes)
+    edges = edge_vectors(body_frame(xy, planes) if frame == 'body' else xy, planes)
+    if not normals: return edges
+    n = plane_normals(edges)
+    if xy.shape[-1] == 2: n = np.where(n == 0, np.nan, n)[...,None]*[0,1]
+    return np.concatenate([edges, n[...,None,:]], -2)
 
 # %% ../../nbs/28_dance_score.ipynb #c037
 def compare(
@@ -106,18 +116,7 @@ def compare(
     if angles or reading == 'literal': return 1 - np.linalg.norm(S - T, axis=-1), degrees
     return angular_correlation(cosine_similarity(S, T)), degrees
 
-# %% ../../nbs/28_dance_score.ipynb #c042
-def resample(
-    xy:np.ndarray, # keypoints, (T, K, 2), px, NaN where unknown
-    length:int, # frames wanted
-) -> np.ndarray: # keypoints, (length, K, 2), px
-    "A sequence stretched or squeezed to another number of frames"
-    if len(xy) == length: return xy
-    at = np.linspace(0, len(xy)-1, length)
-    i = np.floor(at).astype(int); j = np.minimum(i+1, len(xy)-1); f = (at - i)[:,None,None]
-    return np.where(f == 0, xy[i], xy[i]*(1-f) + xy[j]*f)
-
-# %% ../../nbs/28_dance_score.ipynb #c045
+# %% ../../nbs/28_dance_score.ipynb #c044
 @dataclass(frozen=True)
 class Deviation:
     "One limb that was off for a while"
@@ -128,24 +127,42 @@ class Deviation:
     weight:float # degrees times seconds: what the list is sorted by
     sentence:str
 
-# %% ../../nbs/28_dance_score.ipynb #c046
+# %% ../../nbs/28_dance_score.ipynb #c045
 @dataclass(frozen=True)
 class DanceScore:
-    "A score and everything needed to explain it"
-    total:float # 1 is the standard itself; working reading: in [0, 1]
-    per_limb:np.ndarray # (7, 2), or (7, 1) for angles: mean over frames
-    per_frame:np.ndarray # (T,): mean over limbs
-    matrix:np.ndarray # (T, 7, 2) or (T, 7, 1): agreement of every limb in every frame, NaN where left out
+    "A score and everything needed to explain it; T frames of the standard"
+    total:float # eq (11): 1 is the standard itself; working reading: in [0, 1]
+    per_limb:np.ndarray # (7, 2), or (7, 1) for angles, (7, 3) with normals: mean over frames
+    per_frame:np.ndarray # (T,): mean over limbs, the real-time curve of the paper's Fig. 4
+    matrix:np.ndarray # (T, 7, 2 or 1 or 3): agreement of every limb in every frame, NaN where left out
     degrees:np.ndarray # same shape: turn from standard to tested
-    limbs:tuple # names, (7, 2) or (7, 1)
+    limbs:tuple # names, (7, 2 or 1 or 3)
     planes:tuple # names, (7,)
     floor:dict # total of: 'same' pose, 'mirrored', 'random' pose, 'still' (holds the first pose)
-    left_out:dict # limb -> share of frames in which it was unknown, only those above 0
+    left_out:dict # limb -> share of the covered frames in which it was unknown, only those above 0
     fps:float=25.
     mode:str='limbs'
     reading:str='working'
     frame:str='body'
+    own:np.ndarray=None # as `degrees`, with the part taken off that a limb inherits; see `own_degrees`
+    weights:np.ndarray=None # as `matrix`: confidence of each limb in each frame, in [0, 1]
+    warp:Warp=None # which moment of the tested dance belongs to which frame
+    standard:np.ndarray=None # features of the standard, (T, 7, c, D)
+    tested:np.ndarray=None # features of the tested dance at the warp's moments, (T, 7, c, D)
+    error:np.ndarray=None # (T,) degrees off, for `skill`
+    error_still:np.ndarray=None # (T,) the same for somebody who stands in the standard's mean pose
+    error_noise:float=0. # degrees off of the standard itself, seen through an estimator's noise
+    ceiling:float=1. # total, eq (11), of the standard seen through that noise
+    noise:float=0. # that noise: jitter of a coordinate, share of the spine's length
+    others:dict=field(default_factory=dict) # name -> (total, skill) of other dances against this standard
+    mirror:dict=field(default_factory=dict) # 'says' no, yes or undecidable; 'skill' mirrored; 'symmetry' of the standard
 
+    @property
+    def coverage(self) -> float: return 1. if self.warp is None else self.warp.coverage
+    @property
+    def skill(self) -> float: return self.skill_between()
+    def skill_between(self, start:int=0, stop:int=None) -> float: return skill(self, slice(start, stop)) # frames
+    def curve(self, seconds:float=.4) -> np.ndarray: return smooth(self.per_frame, round(seconds*self.fps)//2*2 + 1) # (T,)
     def worst(self, n:int=3, **kw) -> list: return find_deviations(self, **kw)[:n]
     def errors(self) -> np.ndarray: return relative_error(np.ones_like(self.matrix), self.matrix) # eq (10)
     def converged(self, C:float=.1) -> np.ndarray: return ~(self.errors() > C).any((1,2)) # (T,) bool
@@ -153,7 +170,7 @@ class DanceScore:
         return (self.total - self.floor['random']) / (self.floor['same'] - self.floor['random'])
     def __str__(self): return describe(self)
 
-# %% ../../nbs/28_dance_score.ipynb #c048
+# %% ../../nbs/28_dance_score.ipynb #c047
 def own_degrees(
     degrees:np.ndarray, # turns, (T, 7, 2)
 ) -> np.ndarray: # (T, 7, 2), what each limb did itself
@@ -165,6 +182,29 @@ def own_degrees(
     return own
 
 # %% ../../nbs/28_dance_score.ipynb #c049
+def carried(
+    v:np.ndarray, # vectors, (..., 3)
+    a:np.ndarray, # unit vectors, (..., 3)
+    b:np.ndarray, # unit vectors, (..., 3)
+) -> np.ndarray: # (..., 3): v after the shortest rotation that takes a to b
+    "What becomes of a limb when its parent turns from a to b"
+    k,c = np.cross(a, b),(a*b).sum(-1, keepdims=True)
+    return v*c + np.cross(k, v) + k*(k*v).sum(-1, keepdims=True)/np.maximum(1 + c, 1e-9)
+
+def own_turns(
+    S:np.ndarray, # features of the standard, (T, 7, c, D)
+    T:np.ndarray, # features of the tested dance
+    degrees:np.ndarray, # turns from one to the other, (T, 7, c)
+) -> np.ndarray: # (T, 7, c), degrees
+    "What each limb did itself, in the plane or in space"
+    if S.shape[-1] == 1: return degrees
+    if S.shape[-1] == 2: return own_degrees(degrees)
+    own,S,T = degrees.copy(),unit(S),unit(T)
+    rest = np.degrees(signed_angle(carried(S[:,:5,1], S[:,:5,0], T[:,:5,0]), T[:,:5,1]))
+    own[:,:5,1] = np.where(rest < np.abs(degrees[:,:5,1]), rest, degrees[:,:5,1])
+    return own
+
+# %% ../../nbs/28_dance_score.ipynb #c050
 def windows(
     x:np.ndarray, # degrees off, (T,), NaN where unknown
     threshold:float, # degrees
@@ -176,7 +216,7 @@ def windows(
     cuts = np.flatnonzero(np.diff(at) > gap+1)
     return [(int(at[i]), int(at[j])+1) for i,j in zip(np.r_[0, cuts+1], np.r_[cuts, len(at)-1])]
 
-# %% ../../nbs/28_dance_score.ipynb #c051
+# %% ../../nbs/28_dance_score.ipynb #c052
 def smooth(
     x:np.ndarray, # (T,), NaN where unknown
     n:int=5, # frames, odd
@@ -188,62 +228,68 @@ def smooth(
     out[ok] = np.nanmedian(rows[ok], 1)
     return out
 
-# %% ../../nbs/28_dance_score.ipynb #c052
+# %% ../../nbs/28_dance_score.ipynb #c053
 def find_deviations(
     score:DanceScore,
     threshold:float=15., # degrees: what counts as off
     min_seconds:float=.12, # shorter ones are left out, unless the clip is shorter itself
 ) -> list: # of Deviation, heaviest first
     "Every limb that was off for a while, with its window in time"
-    own = own_degrees(score.degrees) if score.mode == 'limbs' else score.degrees
     found,seen = [],set()
     for p,names in enumerate(score.limbs):
         for e,limb in enumerate(names):
-            if limb in seen: continue
-            seen.add(limb); x = smooth(own[:,p,e])
+            if limb in seen or limb.endswith('_plane'): continue
+            seen.add(limb); x = smooth(score.own[:,p,e])
             for i,j in windows(x, threshold, gap=round(.2*score.fps)):
                 seconds = (j - i)/score.fps
                 if seconds < min(min_seconds, len(x)/score.fps): continue
                 peak = float(x[i:j][np.nanargmax(np.abs(x[i:j]))])
                 weight = float(np.nansum(np.abs(x[i:j]))/score.fps)
-                sentence = say(limb, i/score.fps, j/score.fps if len(x) > 1 else 0, peak, score.mode)
+                sentence = say(limb, i/score.fps, j/score.fps if len(x) > 1 else 0, peak, score.mode, score.tested.shape[-1])
                 found.append(Deviation(limb, i/score.fps, j/score.fps, peak, weight, sentence))
     return sorted(found, key=lambda d: -d.weight)
 
-# %% ../../nbs/28_dance_score.ipynb #c053
+# %% ../../nbs/28_dance_score.ipynb #c054
 def say(
     limb:str, # name of the edge or plane
     start:float, # s
     stop:float, # s; 0 for a single pose
     degrees:float, # turn from standard to tested
     mode:str, # 'limbs' or 'angles'
+    dims:int=2, # coordinates; in space a turn has no sign
 ) -> str: # one sentence
     "A deviation in words"
-    if mode == 'limbs': how = 'clockwise' if degrees > 0 else 'anticlockwise'
+    if mode == 'limbs' and dims == 3: how = 'off'
+    elif mode == 'limbs': how = 'clockwise' if degrees > 0 else 'anticlockwise'
     else: how = 'too bent' if degrees > 0 else 'too straight'
     when = f', {start:.1f} s to {stop:.1f} s' if stop else ''
     return f'{limb.replace("_", " ")}: {abs(degrees):.0f}° {how}{when}'
 
-# %% ../../nbs/28_dance_score.ipynb #c054
+# %% ../../nbs/28_dance_score.ipynb #c055
 def describe(score:DanceScore, n:int=3) -> str: # a few lines for a person
     "The score, its floors and its worst limbs, in words"
     f = score.floor
     lines = [f'score {score.total:.3f}' + (f'   (same {f["same"]:.3f}, mirrored {f["mirrored"]:.3f}, '
              f'standing still {f["still"]:.3f}, random {f["random"]:.3f})' if f else '')]
+    if np.isfinite(score.skill): lines += [f'skill {score.skill:.2f}   (0 stands still in the mean pose, 1 the standard itself)']
+    if score.coverage < .995: lines += [f'only {score.coverage:.0%} of the standard was danced, or filmed']
+    if score.mirror.get('says') == 'yes': lines += [f'danced mirrored: as in a mirror, the skill is {score.mirror["skill"]:.2f}']
+    if score.mirror.get('says') == 'undecidable': lines += ['this dance is nearly its own mirror image: whether it was danced '
+                                                            'mirrored cannot be told']
     lines += [d.sentence for d in score.worst(n)] or ['no limb is off by more than 15° for a while']
     if score.left_out: lines += ['left out, in part or always: ' + ', '.join(
         f'{limb.replace("_", " ")} {share:.0%}' for limb,share in score.left_out.items())]
     return '\n'.join(lines)
 
-# %% ../../nbs/28_dance_score.ipynb #c056
+# %% ../../nbs/28_dance_score.ipynb #c057
 def mirror(
     xy:np.ndarray, # keypoints, (..., K, 2), px
     schema:PoseSchema,
 ) -> np.ndarray: # keypoints, (..., K, 2), px: x changes its sign, left and right change names
     "The pose seen in a mirror"
-    return (xy * [-1, 1])[..., list(schema.flip), :]
+    return (xy * [-1, 1, 1][:xy.shape[-1]])[..., list(schema.flip), :]
 
-# %% ../../nbs/28_dance_score.ipynb #c057
+# %% ../../nbs/28_dance_score.ipynb #c058
 def floor_poses(
     xy:np.ndarray, # keypoints of the standard, (T, K, 2), px, NaN where unknown
     schema:PoseSchema,
@@ -251,13 +297,13 @@ def floor_poses(
 ) -> dict: # name -> (standard, tested), each (T', K, 2)
     "Dances that know nothing of the standard, and the standard itself"
     first = np.isfinite(xy).all(-1).sum(-1).argmax() # the first frame that knows most
-    many = np.concatenate([xy]*-(-200//len(xy))) # a random floor of one frame would itself be random
+    many = np.concatenate([xy[::max(1, len(xy)//500)]]*-(-200//len(xy))) # of one frame it would itself be random
     lo,hi = np.nanmin(xy, (0,1)),np.nanmax(xy, (0,1))
     random = np.random.default_rng(seed).uniform(lo, hi, many.shape)
     return dict(same=(xy, xy), mirrored=(xy, mirror(xy, schema)), random=(many, random),
                 still=(xy, np.broadcast_to(xy[first], xy.shape)))
 
-# %% ../../nbs/28_dance_score.ipynb #c059
+# %% ../../nbs/28_dance_score.ipynb #c060
 CHOICES = dict(mode=('limbs','angles'), reading=('working','literal'), frame=('body','image'))
 
 def check_choices(**chosen):
@@ -266,42 +312,195 @@ def check_choices(**chosen):
         if value in CHOICES[name]: continue
         raise ValueError(f'{name}={value!r} is not known; choose from {", ".join(CHOICES[name])}')
 
-# %% ../../nbs/28_dance_score.ipynb #c060
+# %% ../../nbs/28_dance_score.ipynb #c061
 def clip_poses(
-    xy:np.ndarray, # keypoints, (T, K, 2) or (K, 2), px
+    xy:np.ndarray, # keypoints, (T, K, 2) or (K, 2), px; or with three coordinates
     visible:np.ndarray, # visibility, (T, K), or None
     schema:PoseSchema,
     who:str, # for the message
-) -> np.ndarray: # (T, K, 2), px, NaN where unknown
+    confidence:np.ndarray=None, # (T, K) in [0, 1]; None: 1
+    least:float=.3, # confidence below which a keypoint is not known
+    dims:int=None, # coordinates a keypoint must have; None: 2 or 3
+) -> tuple: # (keypoints (T, K, D), NaN where unknown; confidence (T, K), 0 where unknown)
     "A keypoint sequence, checked"
-    xy = np.asarray(xy, float)
-    if xy.ndim == 2: xy,visible = xy[None],None if visible is None else np.asarray(visible)[None]
+    xy = np.asarray(xy, float); one = xy.ndim == 2
+    if one: xy = xy[None]
     K = len(schema.names)
-    if xy.ndim != 3 or xy.shape[1:] != (K, 2) or not len(xy):
+    if xy.ndim != 3 or xy.shape[1] != K or xy.shape[2] not in ((dims,) if dims else (2, 3)) or not len(xy):
         raise ValueError(f'{who} has the shape {xy.shape}; give at least one frame of {K} keypoints of '
-                         f'{schema.name}: (T, {K}, 2)')
-    return known(xy, visible)
+                         f'{schema.name}: (T, {K}, {dims or 2})')
+    extra = [np.asarray(x, float)[None] if one else np.asarray(x, float) for x in (visible, confidence) if x is not None]
+    for x in extra:
+        if x.shape == xy.shape[:2]: continue
+        raise ValueError(f'{who} has {xy.shape[:2]} keypoints but visibility or confidence of the shape {x.shape}')
+    c = np.ones(xy.shape[:2]) if confidence is None else np.clip(np.nan_to_num(extra[-1]), 0, 1)
+    seen = c >= (least if confidence is not None else 0)
+    xy = known(xy, seen if visible is None else seen & (extra[0] != 0))
+    return xy, np.where(np.isfinite(xy).all(-1), c, 0)
 
-# %% ../../nbs/28_dance_score.ipynb #c061
+# %% ../../nbs/28_dance_score.ipynb #c063
+def edge_confidence(
+    confidence:np.ndarray, # of the keypoints, (T, K)
+    planes:FeaturePlanes,
+    columns:int=2, # features per plane: 1 angle, 2 edges, 3 edges and normal
+    spine:bool=True, # does every edge need the spine
+) -> np.ndarray: # (T, 7, columns)
+    "The least confidence among the keypoints of each edge"
+    used = planes.weights != 0 # (7, 2, K)
+    both = used.any(1, keepdims=True)
+    used = {1: both, 2: used, 3: np.concatenate([used, both], 1)}[columns]
+    if spine: used = used | (planes.neck != 0) | (planes.pelvis != 0)
+    rows = [confidence[:,u].min(1) if u.any() else np.zeros(len(confidence)) for u in used.reshape(-1, used.shape[-1])]
+    return np.stack(rows, -1).reshape(-1, *used.shape[:2])
+
+# %% ../../nbs/28_dance_score.ipynb #c064
 def totals(
-    S:np.ndarray, # features of the standard, (T, 7, 2, 2) or (T, 7, 1, 1)
+    S:np.ndarray, # features of the standard, (T, 7, c, D)
     T:np.ndarray, # features of the tested dance, the same shape
     reading:str='working',
+    weights:np.ndarray=None, # confidence of each feature, (T, 7, c); None: all alike
 ) -> tuple: # (total, per_limb, per_frame)
     "Means of the agreement, eq (11); literally: (11) on raw vectors, and per limb (8), (9) over time"
     if reading == 'working':
         matrix = compare(S, T)[0]
-        per_frame = mean_known(matrix, (1,2))
-        return float(mean_known(per_frame)), mean_known(matrix, 0), per_frame
+        per_frame = mean_known(matrix, (1,2), weights)
+        by_frame = None if weights is None else mean_known(np.where(np.isfinite(matrix), weights, np.nan), (1,2))
+        return float(mean_known(per_frame, None, by_frame)), mean_known(matrix, 0, weights), per_frame
     per_frame = np.array([accuracy_score_literal(s[None], t[None]) for s,t in zip(S, T)])
     series = (np.moveaxis(x, -1, 1).reshape(-1, *x.shape[1:3]) for x in (S, T)) # components join the frames
     per_limb = angular_correlation(np.clip(cosine_similarity_literal(*series), -1, 1))
     return accuracy_score_literal(S, T), per_limb, per_frame
 
-# %% ../../nbs/28_dance_score.ipynb #c062
+# %% ../../nbs/28_dance_score.ipynb #c066
+def jitter(
+    xy:np.ndarray, # keypoints, (T, K, D), NaN where unknown
+    planes:FeaturePlanes,
+    most:float=.05, # more than this is movement that the frame rate cannot follow
+) -> float: # standard deviation of a coordinate, share of the spine's length; 0 for a clip of less than 8 frames
+    "White noise of a pose estimator, read off third differences in time"
+    third = np.abs(np.diff(xy, 3, axis=0)) if len(xy) >= 8 else np.empty((0, *xy.shape[1:]))
+    known = third[np.isfinite(third)]
+    spine = np.linalg.norm(weighted(xy, planes.neck) - weighted(xy, planes.pelvis), axis=-1)
+    if not len(known) or not (spine > 0).any(): return 0.
+    return float(min(most, 1.4826*np.median(known)/np.sqrt(20)/np.nanmedian(spine)))
+
+# %% ../../nbs/28_dance_score.ipynb #c068
+def mean_pose(
+    S:np.ndarray, # features, (T, 7, c, D)
+) -> np.ndarray: # the same shape: the mean direction (or angle) of every limb in every frame
+    "Somebody who stands still as well as one can"
+    mean = mean_known(S if S.shape[-1] == 1 else unit(S), 0)
+    return np.broadcast_to(mean, S.shape)
+
+def reliability(
+    S:np.ndarray, # features, (T, 7, c, D)
+) -> np.ndarray: # (T, 7, c), in [0, 1]: length in the picture against the limb's own longest
+    "How much the direction of a foreshortened limb can be trusted"
+    if S.shape[-1] == 1: return np.ones(S.shape[:-1])
+    n = np.linalg.norm(S, axis=-1)
+    top = np.array([np.quantile(x[np.isfinite(x)], .95) if np.isfinite(x).any() else 1. for x in n.reshape(len(n), -1).T])
+    return np.clip(np.nan_to_num(n)/np.maximum(top, 1e-12).reshape(n.shape[1:]), 0, 1)
+
+# %% ../../nbs/28_dance_score.ipynb #c069
+def skill(
+    score:DanceScore,
+    at=slice(None), # which frames
+    least:float=3., # degrees: a standard that stands still within this has no skill to measure
+) -> float: # at most 1; 0 for standing still in the mean pose; NaN where nothing moves or nothing is known
+    "Share of the still dancer's error that is gone, down to the estimator's noise"
+    ok = np.isfinite(score.error[at]) & np.isfinite(score.error_still[at])
+    if not ok.any(): return float('nan')
+    error,still = score.error[at][ok].mean(),score.error_still[at][ok].mean()
+    room = still - score.error_noise
+    return float(min(1., (still - error)/room)) if room >= least else float('nan')
+
+# %% ../../nbs/28_dance_score.ipynb #c071
+@dataclass(frozen=True)
+class Ruler:
+    "A standard, and how dances are measured against it"
+    xy:np.ndarray # keypoints of the standard, (T, K, D), NaN where unknown
+    confidence:np.ndarray # (T, K)
+    planes:FeaturePlanes
+    mode:str='limbs'
+    frame:str='body'
+    normals:bool=False
+    align:str='stretch'
+    fps:float=25.
+    limits:dict=field(default_factory=dict) # for `align`: most_lag, window, slope, penalty
+
+    @cached_property
+    def S(self) -> np.ndarray: return self.features(self.xy) # (T, 7, c, D)
+    @cached_property
+    def trust(self) -> np.ndarray: return reliability(self.S) # (T, 7, c)
+    @cached_property
+    def limbs(self) -> tuple: # names of the features, (7, c)
+        if self.mode == 'angles': return tuple((n,) for n in self.planes.names)
+        return tuple((*e, f'{p}_plane') if self.normals else e for p,e in zip(self.planes.names, self.planes.edges))
+    @cached_property
+    def charged(self) -> tuple: # index arrays of the limbs that can be wrong: each once, no spine, no normals
+        rows = {n: (p, e) for p,names in enumerate(self.limbs) for e,n in enumerate(names) if not n.endswith('_plane')}
+        if self.mode == 'limbs' and self.frame == 'body': rows.pop('spine', None)
+        return tuple(np.array(list(rows.values())).T)
+
+    def features(self, xy) -> np.ndarray: return features(xy, self.planes, self.mode, self.frame, self.normals)
+    def directions(self, F) -> np.ndarray: # (T, L, D) what alignment looks at
+        return (F if self.mode == 'angles' else unit(F))[(slice(None), *self.charged)]
+
+# %% ../../nbs/28_dance_score.ipynb #c072
+def follow(
+    ruler:Ruler,
+    xy:np.ndarray, # keypoints of another dance, (T2, K, D), NaN where unknown
+    fps:float=None, # its frames per second; None: the standard's
+) -> tuple: # (Warp, features (T, 7, c, D) at the standard's frames)
+    "Another dance, brought onto the standard's time"
+    if ruler.align in ('none', 'stretch'): a,b = ruler.xy,xy
+    else: a,b = (ruler.directions(F) for F in (ruler.S, ruler.features(xy)))
+    warp = bring_onto(a, b, ruler.align, ruler.fps, fps, **ruler.limits)
+    return warp, ruler.features(warp.apply(xy))
+
+def turn_error(
+    ruler:Ruler,
+    T:np.ndarray, # features of another dance at the standard's frames, (T, 7, c, D)
+    weights:np.ndarray, # (T, 7, c)
+    most:float=90., # degrees a single limb can count
+) -> np.ndarray: # (T,) degrees, NaN where nothing is known
+    "Mean turn of the limbs that can be wrong"
+    off = np.minimum(np.abs(compare(ruler.S, T)[1]), most)[(slice(None), *ruler.charged)]
+    return mean_known(off, 1, (weights*ruler.trust)[(slice(None), *ruler.charged)])
+
+# %% ../../nbs/28_dance_score.ipynb #c073
+def seen_with_noise(
+    ruler:Ruler,
+    noise:float, # standard deviation of the jitter, share of the spine's length
+    seed:int=0,
+) -> tuple: # (total, error in degrees): what the standard itself gets
+    "The ceiling: the standard through an estimator's noise"
+    few = slice(None, None, max(1, len(ruler.xy)//300)); xy = ruler.xy[few]
+    S = edge_vectors(xy, ruler.planes)
+    spine = np.linalg.norm(S[:,ruler.planes.names.index('head'),0], axis=-1)
+    size = np.nanmedian(spine) if np.isfinite(spine).any() else np.nanmax(np.linalg.norm(S, axis=-1))
+    rng = np.random.default_rng(seed)
+    clean = Ruler(xy, ruler.confidence[few], ruler.planes, ruler.mode, ruler.frame, ruler.normals)
+    runs = [clean.features(xy + rng.normal(0, noise*size, xy.shape)) for _ in range(max(1, 100//len(xy)))]
+    ones = np.ones(clean.S.shape[:-1])
+    return tuple(float(np.mean(x)) for x in zip(*((totals(clean.S, T)[0], mean_known(turn_error(clean, T, ones))) for T in runs)))
+
+# %% ../../nbs/28_dance_score.ipynb #c075
+def mirror_verdict(
+    straight:float, # skill of the dance as it is
+    mirrored:float, # skill of its mirror image
+    symmetry:float, # skill of the standard's own mirror image
+    margin:float=.1, # smaller differences decide nothing
+) -> dict: # says 'no', 'yes' or 'undecidable'; skill of the mirror image; symmetry of the standard
+    "Was it danced mirrored?"
+    unclear = not np.isfinite([straight, mirrored, symmetry]).all() or symmetry > .8
+    says = 'undecidable' if unclear else 'yes' if mirrored > straight + margin else 'no'
+    return dict(says=says, skill=mirrored, symmetry=symmetry)
+
+# %% ../../nbs/28_dance_score.ipynb #c076
 def score_dance(
-    standard:np.ndarray, # keypoints of the teacher, (T, K, 2), px; a single pose (K, 2) will do
-    tested:np.ndarray, # keypoints of the pupil, (T2, K, 2), px; stretched to T frames
+    standard:np.ndarray, # keypoints of the teacher, (T, K, 2), px, or (T, K, 3); a single pose (K, 2) will do
+    tested:np.ndarray, # keypoints of the pupil, (T2, K, 2 or 3)
     schema:PoseSchema,
     mode:str='limbs', # 'limbs': directions of 14 edges; 'angles': angles of 7 planes
     reading:str='working', # 'working', or 'literal': paper 000 as printed
@@ -309,37 +508,68 @@ def score_dance(
     visible:np.ndarray=None, # visibility of the teacher's keypoints, (T, K); 0 is left out
     visible_tested:np.ndarray=None, # visibility of the pupil's, (T2, K)
     fps:float=25., # frames per second of the standard
-    seed:int=0, # of the random floor
+    seed:int=0, # of the random floor and of the noise
+    align:str='stretch', # 'none', 'stretch' (the paper's), 'lag' or 'dtw'; see `poselab.score.align`
+    fps_tested:float=None, # frames per second of the tested dance; None: the standard's
+    confidence:np.ndarray=None, # of the teacher's keypoints, (T, K) in [0, 1]
+    confidence_tested:np.ndarray=None, # of the pupil's, (T2, K)
+    min_confidence:float=.3, # below this a keypoint is left out
+    normals:bool=None, # compare normals of planes too; None: where there are three coordinates
+    mirrored:bool=False, # score the tested dance as seen in a mirror
+    noise:float=None, # jitter of the ceiling, share of the spine's length; None: as much as the two films show
+    others:dict=None, # name -> keypoints (T3, K, 2 or 3) of other dances: more floors
+    **limits, # for `align`: most_lag, window, slope, penalty
 ) -> DanceScore:
     "Score one dance against another, with the limbs that explain it and the floors beside it"
     check_choices(mode=mode, reading=reading, frame=frame)
-    planes = feature_planes(schema)
-    xs = clip_poses(standard, visible, schema, 'the standard')
-    xt = resample(clip_poses(tested, visible_tested, schema, 'the tested dance'), len(xs))
-    S,T = features(xs, planes, mode, frame),features(xt, planes, mode, frame)
+    xs,cs = clip_poses(standard, visible, schema, 'the standard', confidence, min_confidence)
+    def check(xy, *more): return clip_poses(xy, *more, dims=xs.shape[-1])
+    xt,ct = check(tested, visible_tested, schema, 'the tested dance', confidence_tested, min_confidence)
+    if normals is None: normals = xs.shape[-1] == 3 and mode == 'limbs'
+    ruler = Ruler(xs, cs, feature_planes(schema), mode, frame, normals and mode == 'limbs', align, fps, limits)
+    if mirrored: xt,ct = mirror(xt, schema),ct[:,list(schema.flip)]
+    others = {k: check(x, None, schema, f'the other dance {k!r}')[0] for k,x in (others or {}).items()}
+    return measure(ruler, xt, ct, schema, reading, fps_tested, seed, noise, others)
+
+# %% ../../nbs/28_dance_score.ipynb #c077
+def measure(ruler, xt, ct, schema, reading, fps_tested, seed, noise, others) -> DanceScore:
+    "The tested dance and everything beside it, on one ruler"
+    S = ruler.S
+    warp,T = follow(ruler, xt, fps_tested)
+    both = np.minimum(ruler.confidence, np.nan_to_num(warp.apply(ct)))
+    w = edge_confidence(both, ruler.planes, S.shape[2], ruler.frame == 'body' and ruler.mode == 'limbs')
     matrix,degrees = compare(S, T, reading)
     if not np.isfinite(matrix).any():
-        raise ValueError('no limb is known in both dances in any frame; check visibility, or use frame="image" '
+        raise ValueError('no limb is known in both dances in any frame; check visibility, ask for less confidence (--sure), or use frame="image" '
                          'or mode="angles" where shoulders or hips are out of the picture')
-    floor = {k: totals(*(features(x, planes, mode, frame) for x in pair), reading)[0]
-             for k,pair in floor_poses(xs, schema, seed).items()}
-    limbs = planes.edges if mode == 'limbs' else tuple((n,) for n in planes.names)
-    lost = np.isnan(matrix).mean(0)
-    left_out = {n: float(x) for names,xs_ in zip(limbs, lost) for n,x in zip(names, xs_) if x > 0}
-    return DanceScore(*totals(S, T, reading), matrix, degrees, limbs, planes.names, floor, left_out, fps, mode,
-                      reading, frame)
+    w = np.where(np.isfinite(matrix), w, 0); plain = (w > 0).astype(float)
+    floors = floor_poses(ruler.xy, schema, seed)
+    image,back = (follow(ruler, x, f)[1] for x,f in ((floors['mirrored'][1], None), (mirror(xt, schema), fps_tested)))
+    floor = dict(same=totals(S, S, reading)[0], mirrored=totals(S, image, reading)[0],
+                 random=totals(*map(ruler.features, floors['random']), reading)[0],
+                 still=totals(S, np.broadcast_to(ruler.features(floors['still'][1][:1]), S.shape), reading)[0])
+    lost = np.isnan(matrix[np.isfinite(warp.at)]).mean(0)
+    left_out = {n: float(x) for names,xs in zip(ruler.limbs, lost) for n,x in zip(names, xs) if x > 0 and not n.endswith('_plane')}
+    if noise is None: noise = float(np.hypot(jitter(ruler.xy, ruler.planes), jitter(xt, ruler.planes)))
+    ceiling,error_noise = seen_with_noise(ruler, noise, seed)
+    score = DanceScore(*totals(S, T, reading, w), matrix, degrees, ruler.limbs, ruler.planes.names, floor, left_out, ruler.fps,
+        ruler.mode, reading, ruler.frame, own_turns(S, T, degrees), w, warp, S, T, turn_error(ruler, T, w),
+        turn_error(ruler, np.where(plain[...,None] > 0, mean_pose(S), np.nan), w), error_noise, ceiling, noise)
+    def skilled(X): return skill(replace(score, error=turn_error(ruler, X, w)))
+    more = {k: (totals(S, X, reading)[0], skilled(X)) for k,X in ((k, follow(ruler, x)[1]) for k,x in others.items())}
+    return replace(score, others=more, mirror=mirror_verdict(score.skill, skilled(back), skilled(image)))
 
-# %% ../../nbs/28_dance_score.ipynb #c078
+# %% ../../nbs/28_dance_score.ipynb #c094
 def limb_rows(
     score:DanceScore,
 ) -> tuple: # (names (L,), degrees off (L, T), as charged by `find_deviations`)
     "One row per limb: edges that occur in several planes once, a spine that cannot be wrong not at all"
-    own = own_degrees(score.degrees) if score.mode == 'limbs' else score.degrees
-    rows = {n: own[:,p,e] for p,names in enumerate(score.limbs) for e,n in enumerate(names)}
+    rows = {n: score.own[:,p,e] for p,names in enumerate(score.limbs) for e,n in enumerate(names)}
+    rows = {n: x for n,x in rows.items() if not n.endswith('_plane')}
     if score.mode == 'limbs' and score.frame == 'body': rows.pop('spine', None)
     return tuple(rows),np.array(list(rows.values()))
 
-# %% ../../nbs/28_dance_score.ipynb #c079
+# %% ../../nbs/28_dance_score.ipynb #c095
 def show_strip(
     score:DanceScore,
     ax=None, # matplotlib axes; None: new ones
@@ -360,3 +590,68 @@ def show_strip(
     ax.set_yticklabels([n.replace('_',' ') for n in names], fontsize=8)
     ax.figure.colorbar(img, ax=ax, label='degrees off', pad=.02)
     return ax
+
+# %% ../../nbs/28_dance_score.ipynb #c112
+def match_people(
+    standards:dict, # name -> keypoints (T, K, D) of the teachers
+    tested:dict, # name or track -> keypoints (T2, K, D) of the pupils, NaN where the track is not seen
+    schema:PoseSchema,
+    **kw, # for `score_dance`
+) -> dict: # name of the pupil -> (name of the teacher, DanceScore); best pupil first, unusable tracks left out
+    "Whom does each pupil follow, and how well"
+    found = {}
+    for who,xt in tested.items():
+        xt = np.asarray(xt, float)
+        if not np.isfinite(xt).all(-1).any(): continue
+        scores = {k: score_dance(xs, xt, schema, **kw) for k,xs in standards.items()}
+        best = max(scores, key=lambda k: (np.nan_to_num(scores[k].skill, nan=-np.inf), scores[k].total))
+        found[who] = best,scores[best]
+    return dict(sorted(found.items(), key=lambda x: -np.nan_to_num(x[1][1].skill, nan=-np.inf)))
+
+# %% ../../nbs/28_dance_score.ipynb #c115
+def movement(
+    S:np.ndarray, # features of a dance, (T, 7, c, D)
+    fps:float=25.,
+    seconds:float=.3, # running mean
+) -> np.ndarray: # (T,) degrees per second, mean over limbs
+    "How fast the limbs turn"
+    if len(S) < 2: return np.zeros(len(S))
+    turn = mean_known(np.abs(compare(S[:-1], S[1:])[1]), (1,2))*fps
+    n = min(max(1, round(seconds*fps)), len(S)); x = np.nan_to_num(np.r_[turn[:1], turn])
+    return np.convolve(np.pad(x, (n//2, n-1-n//2), 'edge'), np.ones(n)/n, 'valid')
+
+def phrases(
+    S:np.ndarray, # features of the standard, (T, 7, c, D)
+    fps:float=25.,
+    least:float=2., # s a phrase lasts at least
+    most:float=8., # s a phrase lasts at most, if it can be cut
+    still:float=.25, # a pause: slower than this share of the median movement
+) -> list: # (first frame, frame after the last), in order, without gaps
+    "A dance cut where it pauses, or at its quietest moments"
+    speed = movement(S, fps); least,most = max(1, round(least*fps)),round(most*fps)
+    quiet = speed < still*np.median(speed)
+    edge = np.flatnonzero(np.diff(np.r_[0, quiet, 0])); pauses = [(a + b)//2 for a,b in zip(edge[::2], edge[1::2])]
+    cuts = [0]
+    for c in pauses + [len(S)]:
+        while c - cuts[-1] > most and c - cuts[-1] >= 2*least:
+            a,b = cuts[-1]+least,min(cuts[-1]+most, c-least)+1
+            cuts.append(a + int(speed[a:b].argmin()))
+        if c == len(S) or (c - cuts[-1] >= least and len(S) - c >= least): cuts.append(c)
+    return [(int(a), int(b)) for a,b in zip(cuts, cuts[1:])]
+
+# %% ../../nbs/28_dance_score.ipynb #c116
+@dataclass(frozen=True)
+class Phrase:
+    "One stretch of a dance"
+    start:float # s
+    stop:float # s
+    total:float # eq (11) of these frames
+    skill:float # against standing still in the mean pose of the whole dance
+
+def phrase_scores(
+    score:DanceScore,
+    cuts:list=None, # (first frame, frame after the last); None: `phrases` of the standard
+) -> list: # of Phrase
+    "A score for every phrase"
+    cuts = phrases(score.standard, score.fps) if cuts is None else cuts
+    return [Phrase(a/score.fps, b/score.fps, float(mean_known(score.per_frame[a:b])), score.skill_between(a, b)) for a,b in cuts]
