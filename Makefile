@@ -49,6 +49,7 @@ hooks: $(READY)  ## let git clean and merge notebooks by itself (writes to this 
 
 constraints: $(READY)  ## resolve constraints.txt again
 	@{ echo '# Exact versions that install and work together: Python 3.10-3.12 on Linux and macOS. Made by `make constraints`.'; \
+	   echo '# Left out: nvidia-*, cuda-*, triton. The CPU build of torch needs none; a CUDA build names the exact ones it belongs to.'; \
 	   $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.10 --all-extras -q --no-header --no-annotate \
 	   | grep -vE '^(nvidia-|cuda-|triton)'; } > constraints.new && mv constraints.new constraints.txt
 

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['FILE', 'SHARED', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text', 'train', 'own_recipe',
-           'truth_and_predictions', 'shared', 'evaluate_', 'eval_summary', 'eval_text', 'dance_poses', 'main_person',
-           'score', 'browse', 'show_app', 'export', 'every_pose', 'clip_rate', 'write_painted']
+           'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary', 'eval_text', 'score',
+           'score_text', 'counts', 'ablate', 'collect', 'browse', 'show_app', 'export', 'write_onnx', 'predict_path',
+           'lasting', 'warn_unsure', 'clip_rate']
 
 # %% ../nbs/31_cli.ipynb #c003
-import functools, json, math, os, sys
+import functools, json, math, sys
 from pathlib import Path
 import click
 
@@ -60,7 +61,10 @@ class Verb(click.Command):
             click.echo(f'poselab {ctx.info_name}: {sentence(e)}', err=True)
             ctx.exit(2)
         finally: sys.stdout = stdout
-        if found is not None: click.echo(to_json(found) if ctx.params.get('as_json') else found.pop('text', None) or table(found))
+        if found is None: return
+        failed = found.pop('failed', False)
+        click.echo(to_json(found) if ctx.params.get('as_json') else found.pop('text', None) or table(found))
+        if failed: ctx.exit(1)
 
 @click.group(context_settings=dict(help_option_names=['-h', '--help'], max_content_width=100))
 @click.option('--debug', is_flag=True, help='Show where an error comes from.')
@@ -131,8 +135,8 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
 def train(recipe, out, devices, accelerator, as_json, **changes):
     """Train the lab size, or go on after a break.
 
-    RECIPE is a recipe by name (rendered, rendered-2, lspet, lspet-2; -2 goes on from the
-    first's weights), or a COCO keypoint file to train on.
+    RECIPE is a recipe by name (rendered, lspet; rendered-2, -3, lspet-2, -3 and -4 go on
+    from the one before), or a COCO keypoint file to train on.
     """
     import time
     from dataclasses import replace
@@ -155,15 +159,18 @@ def own_recipe(file):
     return replace(base, data=str(file), card=schema.name, images=0, model=replace(base.model, num_keypoints=schema.num_keypoints))
 
 # %% ../nbs/31_cli.ipynb #c021
-def truth_and_predictions(gt, pred, images, weights, progress=True, split=None):
+def truth_and_predictions(gt, pred, images, weights, skip_faulty=False, progress=True, split=None):
     "PoseData and Instances from the options that `eval` and `browse` share"
     from poselab.data.datasets import read_any, read_predictions
     if (pred is None) == (weights is None): raise click.UsageError('Give either --pred FILE, or --weights NAME_OR_FILE and --images FOLDER_OR_ZIP.')
-    truth = everything = read_any(gt, images)
+    faults = [] if skip_faulty else None
+    truth = everything = read_any(gt, images, faults=faults)
     if split: truth = everything.subset(split=split)
     if pred is not None:
-        found = read_predictions(pred, everything)
+        found = read_predictions(pred, everything, faults)
+        say_faults(faults)
         return truth, found if not split else found[[i in truth._place for i in found.image_id.tolist()]]
+    say_faults(faults)
     from poselab.predict import Predictor, predict_dataset
     predictor = Predictor(weights)
     if predictor.schema.names != truth.schema.names:
@@ -175,7 +182,13 @@ def truth_and_predictions(gt, pred, images, weights, progress=True, split=None):
 SHARED = (click.option('--gt', type=FILE, required=True, help='Truth: COCO, MPII or PoseTrack json, plain or gzipped.'),
     click.option('--pred', type=FILE, help="Some model's predictions: COCO results, or MPII json with `pred`."),
     click.option('--images', type=FILE, help='Folder or zip of the pictures. Default: looked for near --gt.'),
-    click.option('--weights', help='Predict with these first: a shipped name, or a file.'))
+    click.option('--weights', help='Predict with these first: a shipped name, or a file.'),
+    click.option('--skip-faulty', is_flag=True, help='Leave faulty records out and say which, instead of stopping.'))
+def say_faults(faults, most=5):
+    "What was left out, on stderr"
+    for line in (faults or [])[:most]: click.echo(line, err=True)
+    if faults: click.echo(f'{len(faults)} faulty records were left out', err=True)
+
 def shared(f): return functools.reduce(lambda f,o: o(f), SHARED[::-1], f)
 
 # %% ../nbs/31_cli.ipynb #c022
@@ -183,7 +196,7 @@ def shared(f): return functools.reduce(lambda f,o: o(f), SHARED[::-1], f)
 @shared
 @click.option('--split', help='Only this split of --gt, for example val.')
 @click.option('--save', type=FILE, help='Keep the predictions as COCO results.')
-def evaluate_(gt, pred, images, weights, split, save, as_json):
+def evaluate_(gt, pred, images, weights, skip_faulty, split, save, as_json):
     """How good are the poses? OKS, AP, AR, PCK, PCKh, and named errors.
 
     \b
@@ -191,9 +204,8 @@ def evaluate_(gt, pred, images, weights, split, save, as_json):
     poselab eval --gt truth.json --images pictures.zip --weights lspet
     """
     from poselab.data.datasets import write_results
-    from poselab.demo import judged
-    truth,pred = truth_and_predictions(gt, pred, images, weights, split=split)
-    if save: write_results(pred, save)
+    truth,pred = truth_and_predictions(gt, pred, images, weights, skip_faulty, split=split)
+    if save: write_results(pred, save, '' if truth.schema.name == 'coco' else truth.schema.name)
     found = eval_summary(truth, pred, gt)
     return found if as_json else dict(text=eval_text(found, truth.schema.names))
 
@@ -227,72 +239,131 @@ def eval_text(
     return table(whole) + (f'\n\npeople: {people}; keypoints of matched people:' if people else '\n') + '\n' + '\n'.join(rows)
 
 # %% ../nbs/31_cli.ipynb #c026
-def dance_poses(
-    path, # film, folder of frames, or json with one person per image
-    weights:str, # for films
-    sure:float, # keypoints of lower confidence are left out
-    progress:bool=True,
-) -> tuple: # keypoints (T, K, 2), visibility (T, K), schema, frames per second or None
-    "The main person of a clip, frame by frame"
-    from poselab.records import Instances, open_clip
-    from poselab.data.datasets import _is_json, read_any
-    if not Path(path).exists(): raise FileNotFoundError(f'{path} is not there: give a film, a folder of frames, or a keypoint file.')
-    if Path(path).is_dir() or not _is_json(Path(path)):
-        from poselab.demo import choose_weights, seen
-        from poselab.predict import Predictor, predict_clip
-        clip,predictor = open_clip(path),Predictor(weights or choose_weights())
-        rows = Instances.cat(list(predict_clip(predictor, clip, progress=progress)))
-        return rows.keypoints, seen(rows, sure), predictor.schema, clip.fps
-    data = read_any(path, False)
-    return *main_person(data, path), data.schema, None
-
-def main_person(data, path) -> tuple: # data: PoseData; keypoints (T, K, 2) and visibility (T, K)
-    "In each image the person with the largest area, nan where there is nobody"
-    import numpy as np
-    xy = np.full((len(data), data.schema.num_keypoints, 2), np.nan)
-    v = np.zeros(xy.shape[:2], int)
-    for t,im in enumerate(data.images):
-        people = data.of(im.id)
-        if not len(people): continue
-        i = int(np.argmax(people.area))
-        xy[t],v[t] = people.keypoints[i],people.visible[i]
-    if not v.any(): raise ValueError(f'{path} shows nobody.')
-    return xy, v
-
-# %% ../nbs/31_cli.ipynb #c027
 @verb()
-@click.argument('ref', type=FILE)
-@click.argument('test', type=FILE)
-@click.option('--weights', help='For films: shipped weights by name, or a file.')
+@click.argument('ref')
+@click.argument('test')
+@click.option('--out', type=FILE, default=Path('score.html'), show_default=True, help='Page to write.')
+@click.option('--no-page', is_flag=True, help='Only the numbers.')
+@click.option('--weights', default='lspet', show_default=True, help='For films: shipped weights by name, or a file.')
+@click.option('--person', help="The pupil's number, or `each`. Default: the main person.")
+@click.option('--reference-person', type=int, help="The teacher's number.")
+@click.option('--align', type=click.Choice(['none', 'stretch', 'lag', 'dtw']), default='dtw', show_default=True, help='What may be made up for in time.')
+@click.option('--most-lag', type=click.FloatRange(0), help='Seconds that the lag may have.')
+@click.option('--mirror/--no-mirror', default=None, help='Score as in a mirror. Default: if that was clearly danced.')
 @click.option('--mode', type=click.Choice(['limbs', 'angles']), default='limbs', show_default=True, help='Compare limb directions, or angles at joints.')
 @click.option('--reading', type=click.Choice(['working', 'literal']), default='working', show_default=True, help='literal: the equations as printed.')
-@click.option('--fps', type=float, help="Frames per second, where the file does not say. Default: REF's, or 25.")
-@click.option('--sure', type=float, default=.05, show_default=True, help='Keypoints of lower confidence are left out.')
-def score(ref, test, weights, mode, reading, fps, sure, as_json):
+@click.option('--frame', type=click.Choice(['body', 'image']), default='body', show_default=True, help='Spine up, or as filmed.')
+@click.option('--fps', type=click.FloatRange(0, min_open=True), help='Frames per second, where a file does not say.')
+@click.option('--sure', type=click.FloatRange(0, 1), default=.3, show_default=True, help='Keypoints of lower confidence are left out.')
+@click.option('--schema', help='Data card that names the keypoints of a results file which does not say, for example lspet.')
+@click.option('--images', type=FILE, help='Folder or zip of the frames of a keypoint file.')
+@click.option('--clip', 'video', help='Name of the clip in a file of several.')
+@click.option('--seconds', type=click.FloatRange(.1), default=20., show_default=True, help='How long a camera is recorded.')
+def score(ref, test, out, no_page, person, as_json, **choices):
     """Score one dance against another.
 
-    REF is the teacher's film, folder of frames, or keypoint json; TEST the pupil's. The score comes with its floors (mirrored, random, standing
-    still) and the limbs that explain it.
+    REF is the teacher's film, folder of frames, or keypoint json; TEST the pupil's, or the number of a webcam. The score comes with its floors and
+    ceiling, the moments to practise, and a page that plays both dances side by side.
     """
-    from poselab.demo import score_words
-    from poselab.score.dance import score_dance
-    (a,va,schema,rate),(b,vb,other,_) = (dance_poses(p, weights, sure) for p in (ref, test))
-    if schema.names != other.names: raise ValueError(f'{ref} has the keypoints of {schema.name}, {test} those of {other.name}: use the same on both sides.')
-    found = score_dance(a, b, schema, mode, reading, visible=va, visible_tested=vb, fps=fps or rate or 25.)
-    return dict(score_words(found), text=str(found)) if not as_json else score_words(found)
+    from poselab.player import score_report
+    if person not in (None, 'each'):
+        if not person.isdigit(): raise click.UsageError(f'--person {person}: give a number, or each.')
+        person = int(person)
+    found = score_report(ref, test, None if no_page else out, person=person, progress=not as_json, **choices)
+    return found if as_json else dict(text='\n\n'.join(map(score_text, found.get('pupils', [found]))))
 
-# %% ../nbs/31_cli.ipynb #c029
+def score_text(found:dict) -> str: # found: from `score_report`
+    "The score with its floors, what to practise, what was left out, where the page is"
+    from poselab.player import headline
+    floors = ', '.join(f'{k.replace("_", " ")} {v:.3f}' for k,v in found['floor'].items() if k != 'same')
+    lines = [headline(found), f'score {found["score"]:.3f}   (floors: {floors}; ceiling {found["ceiling"]:.3f})']
+    lines += [m['sentence'] for m in found['worst']] + list(dict.fromkeys(found['warnings']))
+    if used := found['settings'].get('weights'): lines += [f'seen by the weights {used} (--weights chooses others; rendered dancers are seen best by rendered)']
+    return '\n'.join(lines + ([f'page  {found["page"]}   (open it in a browser)'] if found.get('page') else []))
+
+# %% ../nbs/31_cli.ipynb #c028
+@verb()
+@click.option('--system', help='Only one system, such as S0.')
+def counts(system, as_json):
+    "Published parameters and costs beside ours; exits with 1 if one differs."
+    from poselab.published import as_records, as_text, misses, published_table
+    entries = published_table(system)
+    bad = misses(entries)
+    return dict(failed=bool(bad), rows=as_records(entries), misses=len(bad), text=as_text(entries)) if not as_json else dict(
+        failed=bool(bad), rows=as_records(entries), misses=len(bad))
+
+# %% ../nbs/31_cli.ipynb #c030
+@verb()
+@click.option('--seeds', type=click.IntRange(1), default=3, show_default=True, help='Runs per variant.')
+@click.option('--variants', default='baseline,lgag,backbone,fusion', show_default=True, help='Which, separated by commas; the first is compared with.')
+@click.option('--data', 'source', default='rendered', show_default=True, help='rendered, lspet, or a COCO keypoint file.')
+@click.option('--epochs', type=click.IntRange(1), help="Instead of the recipe's.")
+@click.option('--images', type=click.IntRange(1), help='Rendered pictures to learn from.')
+@click.option('--out', type=FILE, default=Path('runs/ablate'), show_default=True, help='Folder of the runs; finished ones are not repeated.')
+def ablate(seeds, variants, source, epochs, images, out, as_json):
+    """Does a part of the network help? Variants under equal budgets, seed by seed.
+
+    Prints means with their standard errors, paired differences with a 95 % interval, and what it cost; draws ablation.png. Ctrl-C stops it, the same
+    command goes on. The recipes' own length takes many hours on two cores: begin with --epochs 4 --images 2000.
+    """
+    from dataclasses import replace
+    from poselab.ablate import ablate, draw_ablation
+    from poselab.models.rtmpose import VARIANTS
+    from poselab.train import RECIPES
+    names = variants.split(',')
+    if len(set(names)) < max(len(names), 2): raise click.UsageError('--variants: name two or more, each once.')
+    if unknown := [v for v in names if v not in VARIANTS]:
+        raise click.UsageError(f'--variants: {", ".join(unknown)} unknown; there are {", ".join(VARIANTS)}.')
+    recipe = RECIPES[source] if source in RECIPES else own_recipe(source)
+    recipe = replace(recipe, **{k: v for k,v in dict(epochs=epochs, images=images).items() if v})
+    found = ablate({k: VARIANTS[k] for k in names}, recipe, seeds, out, progress=not as_json)
+    picture = draw_ablation(found)[0].figure
+    picture.savefig(out/'ablation.png', dpi=120)
+    files = dict(results=str(out/'results.json'), picture=str(out/'ablation.png'))
+    return dict(summary=found.summary(), **files) if as_json else dict(text='\n'.join([str(found), *files.values()]))
+
+# %% ../nbs/31_cli.ipynb #c032
+@verb()
+@click.argument('films', type=FILE, nargs=-1)
+@click.option('--out', type=FILE, required=True, help='Folder of the collection; what is there already goes on.')
+@click.option('--fps', type=float, default=2., show_default=True, help='Pictures per second of film that are looked at.')
+@click.option('--weights', help='Who guesses first: a shipped name, or a file. Default: those that fit.')
+@click.option('--import', 'labels', type=FILE, help='Corrections to take back: CVAT .xml or .zip, Label Studio .json, COCO .json.')
+@click.option('--export', type=click.Choice(['cvat', 'label-studio']), help='Write labels for this tool.')
+@click.option('--skip-faulty', is_flag=True, help='Leave broken films and records out and say which, instead of stopping.')
+def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
+    """Make a data set from films: frames, a model's guess, a person's correction.
+
+    FILMS are films or folders of films; without any, the collection in --out goes on. Labels that a person has corrected are never overwritten.
+
+    \b
+    poselab collect lessons/ --out dances --export cvat
+    poselab collect --out dances --import corrected.zip
+    """
+    from poselab.collect import collect, working
+    from poselab.data.video import Rules
+    from poselab.demo import choose_weights
+    from poselab.predict import Predictor
+    faults = [] if skip_faulty else None
+    schema = working(out).schema if (out/'labels.json').is_file() else None
+    predictor = Predictor(weights or choose_weights(schema)) if films or weights else None
+    found = collect(films, out, predictor, Rules(fps=fps), labels, export, faults)
+    say_faults(faults)
+    return found
+
+# %% ../nbs/31_cli.ipynb #c034
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
 @click.option('--pred', type=FILE, help='... and predictions,')
 @click.option('--images', type=FILE, help='... with a folder or zip of the pictures,')
 @click.option('--weights', help='... or weights to predict with.')
+@click.option('--skip-faulty', is_flag=True, help='Leave faulty records out.')
 @click.option('--crops', type=FILE, default=Path('runs/browse'), show_default=True, help='Folder for crops; keep it as long as the dataset.')
 @click.option('--port', type=int, help='Port of the App. Default: a free one.')
 @click.option('--list', 'only_list', is_flag=True, help='Say what is there.')
 @click.option('--no-open', is_flag=True, help='Only build.')
-def browse(name, gt, pred, images, weights, crops, port, only_list, no_open, as_json):
+def browse(name, gt, pred, images, weights, skip_faulty, crops, port, only_list, no_open, as_json):
     """Look at error cases in the FiftyOne App.
 
     NAME is a dataset built before (the demo's is called demo). With --gt it is built first, and NAME is what to call it.
@@ -300,7 +371,7 @@ def browse(name, gt, pred, images, weights, crops, port, only_list, no_open, as_
     from poselab.browse import build, list_built
     if gt:
         from poselab.evaluate.errors import diagnose
-        truth,found = truth_and_predictions(gt, pred, images, weights)
+        truth,found = truth_and_predictions(gt, pred, images, weights, skip_faulty)
         name = name or truth.name
         build(truth, found, diagnose(truth, found), name, crops)
     have = list_built()
@@ -319,59 +390,71 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c031
+# %% ../nbs/31_cli.ipynb #c036
 @verb()
-@click.argument('path', type=FILE)
-@click.option('--weights', help='Shipped weights by name, or a file. Default: those that fit.')
+@click.argument('path', required=False)
+@click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
 @click.option('--images', type=FILE, help='Folder or zip with the pictures of an annotation file.')
 @click.option('--out', type=FILE, help='COCO results file to write. Default: NAME.poses.json.')
 @click.option('--video', type=FILE, help='Also an annotated film (.mp4, .avi, .mov, .webm).')
-@click.option('--fps', type=float, help="Frames per second of the film. Default: PATH's, or 25.")
-def export(path, weights, images, out, video, fps, as_json):
-    """Predict poses and write them down.
+@click.option('--fps', type=float, help="Frames per second of that film. Default: PATH's, or 25.")
+@click.option('--every', type=click.IntRange(1), help='Look for people in every n-th frame. Default: 10 in films.')
+@click.option('--seconds', type=float, default=20., show_default=True, help='How long a camera is watched.')
+@click.option('--onnx', type=FILE, help='Write the network as .onnx; needs no PATH.')
+def export(path, weights, images, out, video, fps, every, seconds, onnx, as_json):
+    """Predict poses and write them down; or write the network itself.
 
-    PATH is a film, a folder of images, or an annotation file whose boxes are used. Writes COCO results (image ids count from 1 in a film or
-    folder, in the order of names) and, with --video, the pictures with poses painted in.
+    PATH is a film, a folder of images, the number of a camera, or an annotation file whose boxes are used. Writes COCO results (image ids count from 1
+    in a film or folder, in the order of names; people keep their number in a film) and, with --video, the pictures with poses painted in.
     """
-    from poselab.data.datasets import read_any, write_results
-    from poselab.demo import choose_weights
-    from poselab.predict import Predictor
-    data = read_any(path, images)
-    predictor = Predictor(weights or choose_weights(data.schema if len(data.instances) else None))
-    pred = every_pose(predictor, data, path)
-    out = out or Path(f'{path.name.split(".")[0]}.poses.json')
-    write_results(pred, out)
-    if video: write_painted(video, data, pred, predictor.schema, fps or clip_rate(path))
-    return dict(poses=str(out), images=len(data), people=len(pred), weights=predictor.loaded.name, **(dict(video=str(video)) if video else {}))
+    if not path and not onnx: raise click.UsageError('Give a PATH to predict, or --onnx FILE.')
+    written = write_onnx(onnx, weights) if onnx else {}
+    return written | (predict_path(path, weights, images, out, video, fps, every, seconds) if path else {})
 
-# %% ../nbs/31_cli.ipynb #c032
-def every_pose(predictor, data, path):
-    "Boxes where there are some, one followed person in a film, everybody who is found in pictures"
-    from tqdm.auto import tqdm
-    from poselab.records import Instances, open_clip
-    from poselab.predict import predict_clip, predict_dataset
-    if len(data.instances): return predict_dataset(predictor, data)
-    if data.images[0].video: rows = [r.replace(image_id=t) for t,r in enumerate(predict_clip(predictor, open_clip(path)), 1)]
-    else: rows = [predictor.on_image(data.image(im.id), image_id=im.id) for im in tqdm(data.images, 'pictures')]
-    rows = Instances.cat(rows)
-    return rows.replace(id=list(range(1, len(rows) + 1)))
+def write_onnx(file, weights):
+    "The network and its note in one file"
+    from poselab.demo import choose_weights
+    from poselab.onnx_export import export_onnx
+    from poselab.predict import load_weights
+    return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
+
+# %% ../nbs/31_cli.ipynb #c037
+def predict_path(path, weights, images, out, video, fps, every, seconds) -> dict: # what was written
+    "Poses of whatever PATH is, as they come"
+    import itertools
+    from poselab.data.datasets import read_any
+    from poselab.demo import choose_weights
+    from poselab.predict import Predictor, save_stream
+    out = out or Path(f'{Path(path).name.split(".")[0]}.poses.json')
+    for file,endings in ((out, ('.json', '.gz')), (video, ())):
+        if file and not file.parent.is_dir(): raise FileNotFoundError(f'{file.parent} is not there: make the folder first.')
+        if file and endings and file.suffix not in endings: raise ValueError(f'{file}: poses are written as .json or .json.gz.')
+    source = int(path) if path.isdigit() and not Path(path).exists() else Path(path)
+    data = read_any(source, images) if isinstance(source, Path) else None
+    boxed = data is not None and len(data.instances) > 0
+    predictor = Predictor(weights or choose_weights(data.schema if boxed else None))
+    pairs,count = predictor.watch(data if boxed else source, every=every),itertools.count()
+    if data is None: pairs = lasting(pairs, seconds)
+    people = save_stream((pair for pair,_ in zip(pairs, count)), predictor.schema, out, video, fps or clip_rate(path), 0 if boxed else 1)
+    warn_unsure(people)
+    if not len(people): click.echo('Nobody was found. An annotation file with boxes needs no detector; a published one finds more (nbs/18e_detect.ipynb).', err=True)
+    return dict(poses=str(out), images=next(count), people=len(people), weights=predictor.loaded.name, **(dict(video=str(video)) if video else {}))
+
+def lasting(pairs, seconds):
+    "A camera's pictures for a while"
+    import time
+    end = time.monotonic() + seconds
+    for pair in pairs:
+        yield pair
+        if time.monotonic() > end: return
+
+def warn_unsure(people, least=.3):
+    "Say so when a network hardly believes itself"
+    if len(people) and (sure := float(people.confidence.mean())) < least:
+        click.echo(f'Mean confidence {sure:.2f}: the network hardly knows pictures like these. Look at them (--video) before you use the poses.', err=True)
 
 def clip_rate(path):
-    "Frames per second of a film, 25 for pictures"
+    "Frames per second of a film, 25 for anything else"
     from poselab.records import open_clip
     try: return open_clip(path).fps
-    except ValueError: return 25.
-
-def write_painted(path, data, pred, schema, fps):
-    "Every picture with its poses, as a film of the first picture's size"
-    import cv2
-    from poselab.demo import painted
-    from poselab.records import write_video
-    def frames():
-        size = None
-        for im in data.images:
-            img = data.image(im.id)
-            img = painted(img, pred[pred.image_id == im.id], schema, side=max(img.shape[:2]))
-            size = size or img.shape[1::-1]
-            yield img if img.shape[1::-1] == size else cv2.resize(img, size)
-    write_video(path, frames(), fps)
+    except (ValueError, FileNotFoundError): return 25.

@@ -9,7 +9,7 @@ __all__ = ['DANCE', 'MISTAKE', 'FOR_PHOTOGRAPHS', 'SURE', 'HOW', 'KNOWN_FOR', 'B
            'demo_pictures', 'demo_truth', 'demo']
 
 # %% ../nbs/30a_demo.ipynb #c003
-import hashlib, json, shutil, sys, time
+import hashlib, json, sys, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 import cv2, numpy as np
@@ -18,7 +18,7 @@ from .records import Clip, IMAGE_ENDINGS, Instances, PoseData, open_clip, write_
 from .draw import paint_pose
 from .data.figures import Mistake, choreography, render_clip, rendered_dataset
 from .data.datasets import read_any, read_results, write_results
-from .predict import Predictor, load_weights, predict_clip, predict_dataset, weights_path
+from .predict import Predictor, load_weights, predict_clip, predict_dataset, weights_path, shipped_poses
 from .evaluate.metrics import evaluate
 from .evaluate.errors import diagnose, error_table, status_table
 from .score.dance import score_dance
@@ -86,8 +86,7 @@ FOR_PHOTOGRAPHS = ('lspet', 'rendered') # shipped weights, best first for pictur
 
 def shipped() -> list: # names
     "Weights that came with poselab"
-    import poselab
-    there = {p.stem for p in (Path(poselab.__file__).parent/'weights').glob('*.safetensors')}
+    there = set(shipped_poses())
     return [n for n in FOR_PHOTOGRAPHS if n in there] + sorted(there - set(FOR_PHOTOGRAPHS))
 
 def choose_weights(
@@ -196,7 +195,7 @@ def start(
 # %% ../nbs/30a_demo.ipynb #c028
 HOW = [('Look at every person in the App, sorted by what went wrong', 'poselab browse {name}'), ('Read how all this works, and change it', 'make lab'),
        ('The same with your own folder of pictures, film or COCO file', 'make demo INPUT=path'),
-       ('Compare two films', 'poselab score teacher.mp4 pupil.mp4')]
+       ('Compare two films', 'poselab score teacher.mp4 pupil.mp4 --weights {weights}')]
 
 def finish(
     walk:Walk,
@@ -213,7 +212,7 @@ def finish(
         walk.say('fill a FiftyOne dataset')
         why = put_in_fiftyone(truth, pred, d, name, walk.out/'fiftyone')
     if why and walk.browse: walk.say(why)
-    ways = [(w, c.format(name=name)) for w,c in HOW if not (why and 'browse' in c)]
+    ways = [(w, c.format(name=name, weights=walk.weights)) for w,c in HOW if not (why and 'browse' in c)]
     walk.say('write the report')
     page = write_report(walk.out/'report.html', title, lead, [*sections, next_section(ways)])
     found = dict(found, weights=walk.weights, report=str(page), dataset='' if why else name, no_dataset=why, seconds=round(time.time() - began, 1))
@@ -317,8 +316,8 @@ def demo_film(walk, path, against, began):
     return finish(walk, Path(path).name, lead, [section], found, some, pred, diagnose(some, pred), f'demo-{Path(path).stem}', began)
 
 # %% ../nbs/30a_demo.ipynb #c034
-BOXES = ('People are looked for by a finder of 2005 that knows upright people only; where it finds nobody the whole picture is taken for '
-         'one person. An annotation file with boxes gives better poses.')
+BOXES = ('People are looked for by a finder of 2005 that knows upright people, in rendered pictures by a small trained one; both miss some. '
+         'An annotation file with boxes gives better poses.')
 
 def demo_pictures(walk, path, data, began):
     "Pictures without truth"

@@ -8,6 +8,7 @@ __all__ = ['SCHEMA_KEYS', 'STATUSES', 'HEAD_KEYS', 'POSE_KEYS', 'OPTIONAL_KEYS',
 
 # %% ../nbs/01_schema.ipynb #c011
 import math, os, re
+from importlib.util import find_spec
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -279,8 +280,7 @@ def _read_head(text, file):
 def cards_folder() -> Path: # POSELAB_CARDS, the installed package's cards, or the repository's
     "Where the data cards are"
     if os.environ.get('POSELAB_CARDS'): return Path(os.environ['POSELAB_CARDS'])
-    import poselab
-    package = Path(poselab.__file__).parent
+    package = Path(find_spec('poselab.schema').origin).parent # not `poselab.__file__`: beside a folder called poselab there is none
     return next((f for f in (package/'data_cards', package.parent/'data_cards') if f.is_dir()), package/'data_cards')
 
 def card_names() -> list: # names that `read_card` takes

@@ -217,10 +217,8 @@ def gate_model(
 # %% ../nbs/29_widgets.ipynb #c028
 def trained_gates() -> list: # names of shipped weights that have a gate; empty if none are shipped
     "Which trained gates are at hand"
-    from pathlib import Path
-    import poselab
-    names = sorted(p.stem for p in (Path(poselab.__file__).parent/'weights').glob('*.safetensors'))
-    return sorted([n for n in names if gate_model(n).cfg.gate], key=lambda n: n != 'rendered')
+    from poselab.predict import shipped_poses
+    return sorted([n for n in shipped_poses() if gate_model(n).cfg.gate], key=lambda n: n != 'rendered')
 
 # %% ../nbs/29_widgets.ipynb #c029
 def gate_input(

@@ -3,6 +3,11 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1') # before torch: threads that compete for two cores wait more than they work
 from dataclasses import replace
 import pytest
+from hypothesis import settings
+
+# Every run draws the same examples; `make fuzz` looks for new ones.
+settings.register_profile('same', derandomize=True)
+settings.load_profile('same')
 
 @pytest.fixture(scope='session')
 def small_weights(tmp_path_factory):

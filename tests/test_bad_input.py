@@ -282,3 +282,10 @@ def test_a_video_is_not_written_by_halves(tmp_path):
         with pytest.raises(ValueError, match=says): write_video(tmp_path/'v.mp4', frames)
     assert (tmp_path/'v.mp4').read_bytes() == old and os.listdir(tmp_path) == ['v.mp4']
     with pytest.raises(ValueError, match='.webm'): write_video(tmp_path/'v.mkv', [PHOTO])
+
+def test_a_faulty_row_of_results_alone_can_be_left_out(tmp_path):
+    good = dict(image_id=1, keypoints=[5., 5., .9]*17, score=.9)
+    file = tmp_path/'results.json'; file.write_text(json.dumps([good, dict(good, keypoints=[1.]*7)]))
+    with pytest.raises(ValueError, match='results.json: result number 1'): read_any(file)
+    said = []
+    assert len(read_any(file, faults=said).instances) == 1 and len(said) == 1

@@ -260,3 +260,10 @@ def test_the_numbers_on_the_rendered_dancers_are_counted():
     hidden,outside = (v == 1).sum()/(v > 0).sum(),(v == 0).mean()
     said = [int(x)/100 for x in re.findall(r'about (\d+) %', CARDS['rendered'].text)]
     assert said == pytest.approx([hidden, outside], abs=.01)
+
+def test_cards_are_found_from_a_folder_that_holds_another_poselab(tmp_path):
+    import os, subprocess, sys
+    (tmp_path/'poselab').mkdir()
+    code = "from poselab.schema import load_schema; print(load_schema('rendered').name)"
+    got = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, env={k: v for k,v in os.environ.items() if k != 'PYTHONPATH'})
+    assert got.stdout.strip() == 'coco', got.stderr

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from poselab.cli import main, sentence, to_json
 from poselab.records import data_root
 
-VERBS = ('demo', 'train', 'eval', 'score', 'browse', 'export')
+VERBS = ('demo', 'train', 'eval', 'score', 'counts', 'ablate', 'collect', 'browse', 'export')
 
 def ask(*args):
     got = CliRunner().invoke(main, [str(a) for a in args])
@@ -62,21 +62,52 @@ def test_people_read_a_table_and_machines_read_json_alone(dancers):
     assert alone.stdout.count('\n') == 1 and json.loads(alone.stdout)['people'] > 8
 
 def test_a_dance_against_itself_scores_1(dancers):
-    got = answer('score', dancers/'truth.json', dancers/'truth.json')
+    got = answer('score', dancers/'truth.json', dancers/'truth.json', '--no-page')
     assert got['score'] == pytest.approx(1) and got['floor']['random'] < .75 and got['worst'] == []
 
-def test_films_are_scored_through_weights(small_weights, tmp_path):
+def test_films_are_scored_through_weights(tmp_path):
     from poselab.data.figures import choreography, render_clip
     from poselab.records import write_video
-    film = write_video(tmp_path/'dance.mp4', render_clip(choreography(seconds=.4, size=(96,128)))[0], 25.)
-    assert answer('score', film, film, '--weights', small_weights, '--sure', 0)['score'] == pytest.approx(1)
+    film = write_video(tmp_path/'dance.mp4', render_clip(choreography(seconds=1., size=(240,320)))[0], 25.)
+    got = answer('score', film, film, '--weights', 'rendered', '--out', tmp_path/'page.html')
+    assert got['score'] > .99 and got['page'] == str(tmp_path/'page.html') and (tmp_path/'page.html').stat().st_size > 10_000
+    told = ask('score', film, film, '--weights', 'rendered', '--no-page').stdout
+    assert 'floors: mirrored' in told and 'weights rendered' in told and 'still 0.' in told and 'ceiling' in told
 
-def test_export_writes_results_and_a_film(dancers, small_weights, tmp_path):
-    got = answer('export', dancers/'images', '--weights', small_weights, '--out', tmp_path/'p.json', '--video', tmp_path/'p.avi')
-    rows = json.loads((tmp_path/'p.json').read_text())
-    assert got['images'] == 8 and {r['image_id'] for r in rows} == set(range(1, 9)) and len(rows[0]['keypoints']) == 51
+def test_export_writes_results_and_a_film(dancers, tmp_path):
+    got = answer('export', dancers/'truth.json', '--images', dancers/'images', '--weights', 'rendered', '--out', tmp_path/'p.json', '--video', tmp_path/'p.avi')
+    rows,truth = (json.loads(p.read_text()) for p in (tmp_path/'p.json', dancers/'truth.json'))
+    assert got['images'] == 8 and {r['image_id'] for r in rows} == {a['image_id'] for a in truth['annotations']} and len(rows[0]['keypoints']) == 51
+    assert answer('eval', '--gt', dancers/'truth.json', '--pred', tmp_path/'p.json')['PCK@0.2'] > .4
     from poselab.records import open_clip
     assert len(list(open_clip(tmp_path/'p.avi').frames())) == 8
+
+def test_export_of_a_folder_counts_from_1_and_warns_when_the_network_hardly_knows(dancers, tmp_path):
+    got = ask('export', dancers/'images', '--weights', 'rendered', '--out', tmp_path/'p.json', '--json')
+    assert got.exit_code == 0 and json.loads(got.stdout)['images'] == 8
+    assert {r['image_id'] for r in json.loads((tmp_path/'p.json').read_text())} <= set(range(1, 9))
+
+def test_a_network_leaves_as_onnx_and_predicts_the_same(dancers, tmp_path):
+    pytest.importorskip('onnxruntime')
+    file = answer('export', '--onnx', tmp_path/'net.onnx', '--weights', 'rendered')['onnx']
+    args = ('eval', '--gt', dancers/'truth.json', '--images', dancers/'images', '--weights')
+    assert answer(*args, file)['PCK@0.2'] == pytest.approx(answer(*args, 'rendered')['PCK@0.2'], abs=.01)
+
+def test_films_become_a_collection_and_it_goes_on(tmp_path):
+    from poselab.data.figures import choreography, render_clip
+    from poselab.records import write_video
+    film = write_video(tmp_path/'dance.mp4', render_clip(choreography(seconds=2., size=(160,200)))[0], 25.)
+    got = answer('collect', film, '--out', tmp_path/'set', '--weights', 'rendered', '--export', 'cvat')
+    labels = (tmp_path/'set'/'labels.json').read_bytes()
+    assert got['pictures'] > 0
+    answer('collect', '--out', tmp_path/'set')
+    assert (tmp_path/'set'/'labels.json').read_bytes() == labels
+    assert 'nothing.mp4' in refused('collect', tmp_path/'nothing.mp4', '--out', tmp_path/'set')
+
+def test_ablate_wants_two_known_variants(tmp_path):
+    pytest.importorskip('lightning')
+    assert 'each once' in refused('ablate', '--variants', 'lgag,lgag', '--out', tmp_path/'a')
+    assert 'unknown' in refused('ablate', '--variants', 'lgag,nobody', '--out', tmp_path/'a')
 
 def test_training_on_a_file_goes_on_after_a_break_and_names_another_recipe(dancers, tmp_path):
     pytest.importorskip('lightning')
@@ -189,3 +220,40 @@ def test_the_studio_portraits_give_the_published_ap():
 def test_the_mpii_predictions_give_the_published_pckh():
     path = real('annotations', 'mpii_valid_2958_gt_and_pred.json.gz')
     assert round(100*answer('eval', '--gt', path, '--pred', path)['PCKh@0.5'], 2) == 81.46
+
+def test_results_of_14_keypoints_say_whose_they_are_and_can_be_scored(tmp_path):
+    from poselab.data.datasets import read_any, write_results
+    from poselab.records import Instances
+    xy = np.random.default_rng(0).uniform(20, 200, (6, 14, 2))
+    pred = Instances.make(xy, image_id=np.arange(1, 7), confidence=np.ones((6, 14)), score=np.ones(6))
+    named,nameless = write_results(pred, tmp_path/'named.json', 'lspet'),write_results(pred, tmp_path/'nameless.json')
+    assert read_any(named).schema.name == 'lspet'
+    assert answer('score', named, named, '--no-page')['score'] == pytest.approx(1)
+    assert '--schema' in refused('score', nameless, nameless, '--no-page')
+    assert answer('score', nameless, nameless, '--schema', 'lspet', '--no-page')['score'] == pytest.approx(1)
+
+def test_faulty_records_can_be_left_out_and_are_named(dancers, tmp_path):
+    path = truth_with(dancers, tmp_path, set_in('annotations', 0, 'keypoints', [1, 2, 7]*17))
+    got = ask('eval', '--gt', path, '--pred', dancers/'perfect.json', '--skip-faulty', '--json')
+    whole = answer('eval', '--gt', dancers/'truth.json', '--pred', dancers/'perfect.json')
+    assert got.exit_code == 0 and json.loads(got.stdout)['people'] == whole['people'] - 1
+    assert 'visibility 7' in got.stderr and '1 faulty record' in got.stderr
+
+def test_an_empty_json_object_is_called_empty(dancers, tmp_path):
+    (tmp_path/'braces.json').write_text('{}')
+    assert 'no entries' in refused('eval', '--gt', tmp_path/'braces.json', '--pred', dancers/'perfect.json')
+
+def test_counts_agree_with_print_and_a_difference_fails(monkeypatch):
+    got = answer('counts')
+    assert got['misses'] == 0 and any(r['ours'] == 13_587_611 for r in got['rows'])
+    assert 'RTMPose-m' in ask('counts').stdout
+    from poselab import published
+    monkeypatch.setattr(published, 'ROWS', [published.Row('S0', 'a wrong figure', 7, lambda: 8)])
+    assert ask('counts').exit_code == 1
+
+def test_numbers_that_make_no_sense_are_refused_before_the_work(dancers, tmp_path):
+    truth = dancers/'truth.json'
+    for option in (('--fps', '-3'), ('--fps', '0'), ('--most-lag', '-1'), ('--sure', '2')):
+        assert option[0] in refused('score', truth, truth, '--no-page', *option)
+    assert 'make the folder' in refused('export', dancers/'images', '--out', tmp_path/'no'/'x.json')
+    assert '.json' in refused('export', dancers/'images', '--out', tmp_path/'x.html')

@@ -102,3 +102,16 @@ def test_kl_loss_and_its_gradient_are_mmposes(both):
 def test_heatmap_loss_is_mmposes(both):
     a,m = both
     near(H.Heatmap(SIZE, MAP).loss((a['maps_in'],), (m['maps'],), a['w']), m['mse'].float(), atol=1e-8, rtol=1e-5)
+
+
+def test_the_mirror_of_udp_heatmaps_is_mmposes(both):
+    a,m = both
+    near(H.Heatmap(SIZE, MAP).flip((a['maps_in'],), m['order'].tolist())[0], m['flip_maps'], atol=0, rtol=0)
+
+
+def test_the_mirror_of_simcc_is_mmposes_but_for_one_bin(both):
+    "mmpose turns all 384 bins round, so that its bin i is our bin i-1: half a pixel beside the unmirrored answer, which ours is not"
+    a,m = both
+    x, y = S.SimCC(SIZE).flip((a['lx'], a['ly']), m['order'].tolist())
+    near(y, m['flip_y'], atol=0, rtol=0)
+    near(x[...,:-1], m['flip_x'][...,1:], atol=0, rtol=0)

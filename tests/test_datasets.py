@@ -182,7 +182,7 @@ def test_both_forms_of_mpii_give_one_person(tmp_path):
 def test_results_may_stand_alone(tmp_path):
     found = read_any(save(tmp_path/'r.json', [dict(image_id=i, keypoints=[1, 2, .5]*17) for i in (3, 3, 9)]))
     assert [i.id for i in found.images] == [3, 9] and found.instances.score.tolist() == [.5]*3
-    with pytest.raises(ValueError, match='give schema='): read_any(save(tmp_path/'s.json', [dict(image_id=1, keypoints=[1, 2, .5]*14)]))
+    with pytest.raises(ValueError, match='say whose they are'): read_any(save(tmp_path/'s.json', [dict(image_id=1, keypoints=[1, 2, .5]*14)]))
     assert read_any(tmp_path/'s.json', schema='lspet').schema.name == 'lspet'
 
 def test_a_model_that_found_nobody_is_no_error(tmp_path):

@@ -12,20 +12,30 @@ FLOORS = """
 schema
 records draw
 data.geometry
-data.figures data.datasets data.augment
+data.figures data.datasets data.augment data.video
+data.exchange
 codecs.heatmap codecs.simcc codecs.softlabels
 modules.counts modules.blocks modules.lgag
-models.rtmpose
+models.cspnext
+models.rtmpose models.rtmdet
+models.checkpoints
+detect track onnx_export
 predict
 train
+traindetect
 evaluate.metrics
 evaluate.errors
-browse
+browse ablate
+collect
 score.angles
+score.align
 score.dance
+score.explain
+published
 widgets
 labs
 report
+player
 demo
 cli
 """.strip().splitlines()

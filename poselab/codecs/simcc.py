@@ -7,7 +7,7 @@ __all__ = ['to_bins', 'to_pixels', 'gaussian_label', 'label_table', 'labels_at',
            'refine_dark', 'read_axis', 'mirror_bins', 'label_loss', 'check_simcc', 'SimCC']
 
 # %% ../../nbs/08_simcc.ipynb #c002
-import torch, torch.nn.functional as F
+import torch
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
@@ -144,7 +144,7 @@ def label_loss(
     if kl: cost = cost + torch.linalg.vecdot(y, y.clamp_min(1e-30).log())
     return cost / y.shape[-1]
 
-# %% ../../nbs/08_simcc.ipynb #c047
+# %% ../../nbs/08_simcc.ipynb #c051
 def check_simcc(codec):
     "Refuse settings that cannot work"
     if min(*codec.input_size, codec.split, codec.beta) <= 0:
@@ -154,7 +154,7 @@ def check_simcc(codec):
     total = float((codec.label or gaussian_label)(torch.tensor(0), codec.bins[0]).sum())
     if abs(total - 1) > 1e-3: raise ValueError(f'A label must sum to 1 over its bins, this one sums to {total:.3g}: normalise it.')
 
-# %% ../../nbs/08_simcc.ipynb #c048
+# %% ../../nbs/08_simcc.ipynb #c052
 @dataclass(frozen=True)
 class SimCC:
     "Keypoints to one label per axis, and back"

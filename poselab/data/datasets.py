@@ -66,7 +66,7 @@ class _Faults:
         lines = [f'{self.file}: {self.called[i]} {s}' for i,s in sorted(self.said.items())]
         if lines and faults is None:
             more = f'{len(lines)} faulty records; ' if len(lines) > 1 else ''
-            raise ValueError(f'{lines[0]} ({more}faults=[] leaves such records out)')
+            raise ValueError(f'{lines[0]} ({more}faults=[], on the command line --skip-faulty, leaves them out)')
         if lines: faults += lines
         return np.array([i not in self.said for i in range(len(self.called))], bool)
 
@@ -403,6 +403,7 @@ def read_results(
 def write_results(
     pred:Instances, # keypoints that were not predicted (nan) become 0, 0 with confidence 0
     path, # .json or .json.gz
+    card:str='', # data card that names the keypoints: kept in each row, since the format itself does not say
 ) -> Path:
     "Write predictions in COCO's results format: coordinates to 2 decimals, scores in full"
     lost = ~np.isfinite(pred.keypoints).all(-1)
@@ -410,7 +411,8 @@ def write_results(
     rows = [dict(image_id=i, category_id=1, keypoints=t, score=s) | ({'track_id': n} if n >= 0 else {}) for i,t,s,n in
             zip(pred.image_id.tolist(), _triples(np.where(lost[..., None], 0., pred.keypoints), c.round(6)),
                 np.where(np.isfinite(pred.score), pred.score, c.mean(1)).tolist(), pred.track_id.tolist())]
-    return _dump(path, [r | {k: v for k,v in e.items() if k != 'poselab'} for r,e in zip(rows, pred.extra)])
+    named = dict(schema=card) if card else {}
+    return _dump(path, [r | {k: v for k,v in e.items() if k != 'poselab'} | named for r,e in zip(rows, pred.extra)])
 
 # %% ../../nbs/05_datasets.ipynb #c055
 def _iqbal(path, doc, images, faults):
@@ -530,7 +532,7 @@ def json_kind(
     elif isinstance(doc, dict):
         for key,kind in dict(annotations='coco', videos='posetrack', items='mpii').items():
             if key in doc: return kind
-    top = f'has {", ".join(map(repr, list(doc)[:6]))}' if isinstance(doc, dict) else 'is a list of something else'
+    top = f'has {", ".join(map(repr, list(doc)[:6])) or "no entries"}' if isinstance(doc, dict) else 'is a list of something else'
     raise ValueError(f'{path}: json, but no known pose format (COCO, COCO results, MPII, PoseTrack): it {top}.')
 
 def _is_json(path):
@@ -538,13 +540,14 @@ def _is_json(path):
     with open(path, 'rb') as f: start = f.read(64).lstrip(b'\xef\xbb\xbf \t\r\n')
     return path.name.endswith(('.json', '.json.gz')) or start[:1] in (b'{', b'[') or start[:2] == b'\x1f\x8b'
 
-def _only_results(path, doc, schema):
+def _only_results(path, doc, schema, faults=None):
     "A results file alone: pictures are known by their ids only"
     n = np.size(doc[0].get('keypoints') or []) if doc else 51
+    schema = schema or (doc[0].get('schema') if doc else None) or None # ours say whose keypoints they are
     if schema is None and n not in (0, 51):
-        raise ValueError(f'{path} gives {n} numbers per pose and results name no keypoints: give schema=.')
+        raise ValueError(f'{path} gives {n} numbers per pose and results name no keypoints: say whose they are (schema=, or --schema).')
     schema = load_schema(schema or 'coco') if isinstance(schema or '', str) else schema
-    pred = _results(path, doc, schema, None)
+    pred = _results(path, doc, schema, faults)
     return PoseData(_stem(path), schema, [ImageInfo(i, '', 0, 0) for i in np.unique(pred.image_id).tolist()], pred)
 
 def _annotations_in(folder):
@@ -568,7 +571,7 @@ def read_any(
         return open_clip(path).to_data(load_schema(schema or 'coco') if isinstance(schema or '', str) else schema)
     doc = read_json(path)
     kind = json_kind(path, doc)
-    if kind == 'results': return _only_results(path, doc, schema)
+    if kind == 'results': return _only_results(path, doc, schema, faults)
     if kind == 'mpii': return _mpii(path, doc, images, faults)
     if kind == 'posetrack': return _iqbal(path, doc, images, faults)
     return _coco(path, doc, images, schema, faults)

@@ -46,7 +46,7 @@ def page(parts, peer):
     note = ('Ratio: how many times faster poselab is, both timed in turns in one run. Absolute times drift by tens of per cent from run to run '
             'and from machine to machine; ratios of one run do not.')
     top = [f'# Timings\n\nWritten by `make bench` on {datetime.date.today()}: do not edit.\n\n{note}',
-           f'- machine: {cpu()}; one thread; load {os.getloadavg()[0]:.1f} at the end\n- poselab {metadata.version("poselab")} on Python {platform.python_version()}, {versions}\n- peer: {peer}']
+           f'- machine: {cpu()}; one thread unless a row says two; load {os.getloadavg()[0]:.1f} at the end\n- poselab {metadata.version("poselab")} on Python {platform.python_version()}, {versions}\n- peer: {peer}']
     return '\n\n'.join(top + [f'## {title}\n\n{table(rows)}' for title,rows in parts]) + '\n'
 
 def main():

@@ -6,6 +6,7 @@ import sys, warnings
 warnings.filterwarnings('ignore')
 import numpy as np, torch
 from mmpose.codecs import MSRAHeatmap, SimCCLabel, UDPHeatmap
+from mmpose.models.utils.tta import flip_heatmaps, flip_vectors
 from mmpose.models.losses import KLDiscretLoss, KeypointMSELoss
 
 SIZE, MAP = (192,256), (48,64)
@@ -45,8 +46,16 @@ def losses(a, out):
     out['mse'] = KeypointMSELoss(use_target_weight=True)(t('maps_in'), torch.from_numpy(out['maps']).float(), t('w')).numpy()
 
 
+def mirrors(a, out):
+    t = lambda k: torch.from_numpy(a[k])
+    order = [0] + [i + 1 if i % 2 else i - 1 for i in range(1, 17)] # left and right of COCO
+    out['order'] = np.array(order)
+    out['flip_maps'] = flip_heatmaps(t('maps_in'), flip_indices=order, shift_heatmap=False).numpy()
+    out['flip_x'], out['flip_y'] = (v.numpy() for v in flip_vectors(t('lx'), t('ly'), flip_indices=order))
+
+
 if __name__ == '__main__':
     torch.set_num_threads(1)
     given, out = dict(np.load(sys.argv[1])), {}
-    for part in (simcc, heatmaps, losses): part(given, out)
+    for part in (simcc, heatmaps, losses, mirrors): part(given, out)
     np.savez(sys.argv[2], **out)
