@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import settings
 
-# Every run draws the same examples; `make fuzz` looks for new ones.
+# Every run draws the same examples; `pytest --hypothesis-profile default` looks for new ones.
 settings.register_profile('same', derandomize=True)
 settings.load_profile('same')
 
