@@ -16,7 +16,7 @@ data.figures data.datasets data.augment data.video
 data.exchange
 codecs.heatmap codecs.simcc codecs.softlabels
 modules.counts modules.blocks modules.lgag
-models.cspnext
+models.cspnext models.hrnet
 models.rtmpose models.rtmdet
 models.checkpoints
 detect track onnx_export
