@@ -17,8 +17,8 @@ from torch import nn
 from .schema import load_schema
 from .records import write_whole
 from .modules.counts import count_macs, count_params
-from .models.rtmpose import RTMPose, RTMPoseConfig, VARIANTS
-from .predict import Predictor, load_weights, normalize, predict_dataset, weights_path
+from .models.rtmpose import VARIANTS
+from .predict import NETWORKS, Predictor, load_weights, network, normalize, predict_dataset, weights_path
 from .train import RECIPES, PoseModule, Recipe, TopDownDataset, fit, look, trained, training_data
 from .evaluate.metrics import evaluate
 
@@ -43,19 +43,19 @@ def paired(
     return dict(mean=mean, se=se, low=mean - reach, high=mean + reach, pairs=n)
 
 # %% ../nbs/23a_ablate.ipynb #c014
-LEARNING = ('lr', 'weight_decay', 'warmup', 'flat', 'clip', 'ema', 'aux') # what a variant may change besides its network
+LEARNING = ('lr', 'weight_decay', 'warmup', 'flat', 'optimizer', 'drops', 'drop', 'clip', 'ema', 'aux') # what a variant may change besides its network
 
 @dataclass(frozen=True)
 class Variant:
     "One side of a comparison, ready to be trained"
     name:str
     recipe:Recipe # the shared one, with this variant's network
-    build:Callable = None # recipe -> network, for one that RTMPoseConfig cannot describe
+    build:Callable = None # recipe -> network, for one that no configuration describes
 
 # %% ../nbs/23a_ablate.ipynb #c015
 def variant(
     name:str, # what tables call it
-    change, # RTMPoseConfig -> RTMPoseConfig, RTMPoseConfig -> network, or {field of LEARNING: value}
+    change, # configuration -> configuration, configuration -> network, or {field of LEARNING: value}
     recipe:Recipe, # what all variants share
 ) -> Variant:
     "Read what somebody wants to compare"
@@ -66,8 +66,8 @@ def variant(
     try: made = change(recipe.model)
     except Exception as e: raise ValueError(f'variant {name!r} cannot be built: {type(e).__name__}: {e}') from e
     if isinstance(made, nn.Module): return Variant(name, recipe, lambda r: change(r.model))
-    if not isinstance(made, RTMPoseConfig):
-        raise ValueError(f'variant {name!r} gives a {type(made).__name__}: give back an RTMPoseConfig, or a network.')
+    if not any(type(made) is c for c,_ in NETWORKS.values()):
+        raise ValueError(f'variant {name!r} gives a {type(made).__name__}: give back a configuration of a network, or a network.')
     for field in ('input_size', 'num_keypoints'):
         if getattr(made, field) != getattr(recipe.model, field):
             raise ValueError(f'variant {name!r} changes {field} to {getattr(made, field)}: all variants must solve the same task.')
@@ -75,13 +75,13 @@ def variant(
 
 # %% ../nbs/23a_ablate.ipynb #c019
 def on_backbone(
-    change:Callable, # as in `variant`: RTMPoseConfig -> RTMPoseConfig or network
+    change:Callable, # as in `variant`: configuration -> configuration or network
     weights, # shipped name or file; its backbone must have the same shape
-) -> Callable: # RTMPoseConfig -> network
+) -> Callable: # configuration -> network
     "A variant whose backbone has been trained before; neck and head are new"
     def build(cfg):
         made = change(cfg)
-        net = made if isinstance(made, nn.Module) else RTMPose(made)
+        net = made if isinstance(made, nn.Module) else network(made)
         net.backbone.load_state_dict(load_weights(weights).model.backbone.state_dict())
         return net
     build.backbone = hashlib.sha256(weights_path(weights).read_bytes()).hexdigest()[:12] # a folder tells other weights by it
@@ -99,18 +99,18 @@ def try_out(
         try:
             step = PoseModule(v.recipe, load_schema(v.recipe.card), v.build)
             step.log = lambda *a,**k: None
-            _check_output(step.model(normalize(x)), cfg)
+            _check_output(step.model(normalize(x)), step.codec.encode(xy, torch.ones(xy.shape[:2]))[0])
             if v.recipe.aux and look(step.model, normalize(x))[0] is None:
                 raise ValueError('it has no keypoint_maps for the heatmap loss of the others: set aux=0 for all, or give it some.')
             step.training_step((x, xy, torch.ones(2, cfg.num_keypoints)), 0).backward()
             return dict(params=count_params(step.model), mmacs=count_macs(step.model, torch.zeros(1, 3, h, w))*1e3)
         except Exception as e: raise ValueError(f'variant {v.name!r} fails: {e}') from e
 
-def _check_output(out, cfg):
-    "Logits for x and y"
-    want = [(2, cfg.num_keypoints, n) for n in cfg.bins]
+def _check_output(out, targets):
+    "What the codec can read"
+    want = [tuple(t.shape) for t in targets]
     got = [tuple(o.shape) for o in out] if isinstance(out, (tuple, list)) else type(out).__name__
-    if got != want: raise ValueError(f'it gives {got} for two inputs, SimCC logits would be {want}.')
+    if got != want: raise ValueError(f'it gives {got} for two inputs, its codec reads {want}.')
 
 # %% ../nbs/23a_ablate.ipynb #c024
 @contextmanager

@@ -7,27 +7,30 @@ __all__ = ['ONNX_FORMAT', 'onnx_note', 'from_note', 'trace_onnx', 'export_onnx',
 
 # %% ../nbs/22b_onnx.ipynb #c003
 import io, json, warnings
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
 from .records import write_whole
 from .schema import load_schema
+from .codecs.heatmap import Heatmap
 from .codecs.simcc import SimCC
 from .modules.blocks import fuse
 
 # %% ../nbs/22b_onnx.ipynb #c007
 ONNX_FORMAT = 'poselab-onnx-1' # a file says what it is
-_CODEC = ('input_size', 'split', 'beta', 'dark', 'exact', 'confidence', 'kl')
+_CODECS = dict(simcc=SimCC, heatmap=Heatmap) # kinds that a file may name
 
 def onnx_note(
     loaded, # LoadedModel
 ) -> dict: # {word: text}
     "What a reader of the file has to know"
     codec,cfg = loaded.codec,getattr(loaded.model, 'cfg', None)
-    if codec.label is not None and codec.confidence == 'relative':
+    if getattr(codec, 'label', None) is not None and codec.confidence == 'relative':
         raise ValueError("A codec with a label of its own cannot travel in a file: use confidence='logit' or 'probability'.")
-    return dict(format=ONNX_FORMAT, card=loaded.schema.name, codec=json.dumps({k: getattr(codec, k) for k in _CODEC}),
+    kind = next(k for k,c in _CODECS.items() if type(codec) is c)
+    settings = {f.name: getattr(codec, f.name) for f in fields(codec) if f.name != 'label'}
+    return dict(format=ONNX_FORMAT, card=loaded.schema.name, codec=json.dumps(dict(kind=kind, **settings)),
                 model=json.dumps(asdict(cfg)) if cfg else '', meta=json.dumps(loaded.meta))
 
 def from_note(
@@ -37,8 +40,8 @@ def from_note(
     "The way back"
     if note.get('format') != ONNX_FORMAT:
         raise ValueError(f'{file} carries no note of poselab ({note.get("format", "no format")}): export it with poselab.onnx_export.export_onnx.')
-    codec = json.loads(note['codec'])
-    return SimCC(**codec | {'input_size': tuple(codec['input_size'])}), load_schema(note['card']), json.loads(note['meta'])
+    settings = {k: tuple(v) if isinstance(v, list) else v for k,v in json.loads(note['codec']).items()}
+    return _CODECS[settings.pop('kind', 'simcc')](**settings), load_schema(note['card']), json.loads(note['meta'])
 
 # %% ../nbs/22b_onnx.ipynb #c009
 def trace_onnx(

@@ -132,7 +132,7 @@ def dead_end(cfg):
     net = RTMPose(cfg); net.neck.forward = lambda maps: maps[-1]
     return net
 
-@pytest.mark.parametrize('change,word', [(missing, 'no such part'), (wrong_shape, 'logits'), (dead_end, 'fails'), (Crude, 'aux=0')])
+@pytest.mark.parametrize('change,word', [(missing, 'no such part'), (wrong_shape, 'codec reads'), (dead_end, 'fails'), (Crude, 'aux=0')])
 def test_a_broken_variant_is_named_before_anything_is_trained(change, word, tmp_path, dancers, counted):
     with pytest.raises(ValueError, match=word) as e: ablate(TWO | dict(suspect=change), TOY, 2, tmp_path/'x', dancers, **QUIET)
     assert "'suspect'" in str(e.value) and not counted and not (tmp_path/'x').exists()

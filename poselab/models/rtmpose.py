@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from ..codecs.simcc import SimCC
 from .cspnext import CSPNeXt
 from ..modules.blocks import ConvBNAct, GAU, ScaleNorm, TripleConvKeypoint, set_batch_norm
 from ..modules.lgag import LGAG
@@ -167,6 +168,8 @@ class RTMPoseConfig:
 
     @property
     def bins(self) -> tuple: return tuple(round(s*self.split) for s in self.input_size) # (Wx, Wy)
+    @property
+    def codec(self) -> SimCC: return SimCC(self.input_size, self.split, confidence='relative') # reads the network's outputs
 
 TINY,SMALL = RTMPoseConfig(.167, .375),RTMPoseConfig(.33, .5)
 MEDIUM,LARGE = RTMPoseConfig(.67, .75),RTMPoseConfig(1., 1.)
