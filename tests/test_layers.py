@@ -15,7 +15,7 @@ data.geometry
 data.figures data.datasets data.augment data.video
 data.exchange
 codecs.heatmap codecs.simcc codecs.softlabels
-modules.counts modules.blocks modules.lgag modules.cbam
+modules.counts modules.blocks modules.lgag modules.cbam modules.background
 models.cspnext models.hrnet
 models.rtmpose models.rtmdet
 models.checkpoints
