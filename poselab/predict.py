@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'AHEAD', 'network', 'LoadedModel', 'save_weights', 'shipped_poses', 'weights_path', 'load_weights',
-           'find_people', 'hog_detector', 'default_detector', 'outputs', 'cut_inputs', 'as_instances', 'Runner',
-           'Source', 'whole_boxes', 'open_source', 'batches', 'next_boxes', 'look', 'distinct', 'carry', 'number',
-           'Predictor', 'predict_dataset', 'save_stream', 'predict_clip']
+           'find_people', 'hog_detector', 'default_detector', 'outputs', 'cut_inputs', 'as_instances', 'as_people',
+           'Runner', 'Source', 'whole_boxes', 'open_source', 'batches', 'next_boxes', 'look', 'distinct', 'carry',
+           'number', 'Predictor', 'predict_dataset', 'save_stream', 'predict_clip']
 
 # %% ../nbs/22a_predict.ipynb #c003
 import json, warnings
@@ -147,7 +147,9 @@ def outputs(
 ) -> tuple: # outputs, averaged with those of the mirrored input
     "A forward pass, with or without a second look in the mirror"
     look = lambda x: out if isinstance(out := net(x), tuple) else (out,) # an .onnx file with one output gives it bare
-    return look(x) if order is None else tuple((a + b)/2 for a,b in zip(look(x), codec.flip(look(x.flip(-1)), order)))
+    if order is None: return look(x)
+    both = look(x),codec.flip(look(x.flip(-1)), order)
+    return codec.merge(both) if hasattr(codec, 'merge') else tuple((a + b)/2 for a,b in zip(*both))
 
 def cut_inputs(
     img:np.ndarray, # image, (H, W, 3) uint8 RGB
@@ -168,6 +170,18 @@ def as_instances(
 ) -> Instances:
     "Predictions as records; the score is the mean confidence"
     return Instances.make(xy, bbox=bbox, confidence=conf, score=conf.mean(1) if len(conf) else None, **cols)
+
+def as_people(
+    xy:np.ndarray, # keypoints, (P, K, 2), input px; nan where missing
+    conf:np.ndarray, # confidence, (P, K)
+    score:np.ndarray, # (P,)
+    matrix:np.ndarray, # image px to input px, (2, 3)
+) -> Instances: # with boxes around the keypoints, image px
+    "People of a bottom-up network as records"
+    xy = apply(invert(matrix), xy)
+    known = np.isfinite(xy).all(-1)
+    box = np.nan_to_num(keypoints_to_box(np.where(known[..., None], xy, 0.), known))
+    return Instances.make(xy, bbox=box, confidence=np.where(known, conf, 0.), score=score)
 
 # %% ../nbs/22a_predict.ipynb #c022
 class Runner:
@@ -193,7 +207,12 @@ class Runner:
         self._detector = self._detector or default_detector(self.loaded.meta.get('recipe', {}).get('data', ''))
         return self._detector
 
-    def cut(self, img:np.ndarray, bbox:np.ndarray) -> tuple: return cut_inputs(img, bbox, self.input_size, self.padding)
+    @property
+    def bottom_up(self) -> bool: return getattr(self.codec, 'bottom_up', False) # one input shows everybody: boxes are neither needed nor used
+
+    def cut(self, img:np.ndarray, bbox:np.ndarray) -> tuple: # inputs and matrices, as `cut_inputs`
+        if not self.bottom_up: return cut_inputs(img, bbox, self.input_size, self.padding)
+        return cut_inputs(img, np.array([[0., 0., *img.shape[1::-1]]]), self.input_size, 1.)
 
     @torch.inference_mode()
     def run(self,
@@ -206,10 +225,23 @@ class Runner:
         parts = [self._run(inputs[i:i+self.batch], flip) for i in range(0, len(inputs), self.batch)]
         return tuple(np.concatenate(p) for p in zip(*parts))
 
-    def _run(self, inputs, flip):
+    def _look(self, inputs, flip):
         x = normalize(torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2))
-        xy,conf = self.codec.decode(*outputs(self.net, x, self.codec, self.schema.flip if flip else None))
+        return outputs(self.net, x, self.codec, self.schema.flip if flip else None)
+
+    def _run(self, inputs, flip):
+        xy,conf = self.codec.decode(*self._look(inputs, flip))
         return xy.double().cpu().numpy(), conf.cpu().numpy()
+
+    @torch.inference_mode()
+    def groups(self,
+        inputs:np.ndarray, # (N, height, width, 3) uint8, whole pictures
+        film:bool=False, # decides the flip test where it was left open
+    ) -> list: # for each input keypoints (P, K, 2), input px, confidence (P, K), score (P,), best first
+        "Everybody in each input, of a bottom-up network"
+        flip,n = (not film) if self.flip_test is None else self.flip_test,max(self.batch//8, 1) # whole pictures are large
+        found = [one for i in range(0, len(inputs), n) for one in self.codec.decode(self._look(inputs[i:i+n], flip))]
+        return [(xy.double().cpu().numpy(), conf.cpu().numpy(), score.cpu().numpy()) for xy,conf,score in found]
 
 # %% ../nbs/22a_predict.ipynb #c024
 @dataclass
@@ -289,21 +321,29 @@ def batches(
     for item in items:
         _,_,img,boxes = item
         if img is None: boxes = np.zeros((0, 4))
+        elif predictor.bottom_up: boxes = np.array([[0., 0., *img.shape[1::-1]]])
         asked = boxes is None
         if asked: boxes = whole_boxes(predictor.detector(img)[0])
-        hold.append((item, asked, boxes, *predictor.cut(img, boxes)))
+        hold.append((item, asked, boxes, *(predictor.cut(img, boxes) if img is not None else cut_inputs(img, boxes, predictor.input_size))))
         n += len(boxes)
         if live or max(n, len(hold)) >= AHEAD: yield from _finish(predictor, hold, film); hold,n = [],0
     yield from _finish(predictor, hold, film)
 
 def _finish(predictor, hold, film):
     if not hold: return
+    if predictor.bottom_up: yield from _grouped(predictor, hold, film); return
     xy,conf = predictor.run(np.concatenate([h[3] for h in hold]), film)
     ends = np.cumsum([len(h[2]) for h in hold])[:-1]
     for (item,asked,boxes,_,M),p,c in zip(hold, np.split(xy, ends), np.split(conf, ends)):
         rows = as_instances(apply(invert(M), p), c, boxes, image_id=item[0])
         doubt = asked and getattr(predictor.detector, 'rough', False)
         yield item, rows[next_boxes(rows, item[2].shape)[1]] if doubt and len(rows) else rows
+
+def _grouped(predictor, hold, film):
+    found = iter(predictor.groups(np.concatenate([h[3] for h in hold]), film))
+    for item,_,boxes,_,M in hold:
+        nobody = Instances.empty(predictor.schema.num_keypoints)
+        yield item, as_people(*next(found), M[0]).replace(image_id=item[0]) if len(boxes) else nobody
 
 # %% ../nbs/22a_predict.ipynb #c030
 def next_boxes(
@@ -395,8 +435,11 @@ class Predictor(Runner):
         bbox:np.ndarray=None, # boxes, (P, 4), image px; None asks the detector
         image_id:int=0,
         film:bool=False, # decides the flip test where it was left open
-    ) -> Instances: # one row per box, in its order
+    ) -> Instances: # one row per box, in its order; of a bottom-up network everybody, best first
         "Keypoints of every person in one picture"
+        if self.bottom_up:
+            inputs,M = self.cut(img, bbox)
+            return as_people(*self.groups(inputs, film)[0], M[0]).replace(image_id=image_id)
         if bbox is None: bbox = self.detector(img)[0]
         bbox = np.asarray(bbox, float).reshape(-1, 4)
         inputs,M = self.cut(img, bbox)
@@ -422,7 +465,7 @@ class Predictor(Runner):
         src = open_source(source, boxes)
         every = every or (10 if src.film else 1)
         if every < 1: raise ValueError(f'every={every}: the detector looks at every frame (1), every second (2), ...')
-        carried = src.film and every > 1 and not src.boxed
+        carried = src.film and every > 1 and not src.boxed and not self.bottom_up
         found = (carry if carried else batches)(self, read_ahead(src.items), *([every] if carried else [src.film, src.live]))
         track = src.film if track is None else track
         return number(self, found, src, track, OneEuro if smooth is True else smooth or None, progress)
@@ -443,8 +486,9 @@ def predict_dataset(
     predictor:Predictor, # weights at work
     data:PoseData, # pictures and boxes; its keypoints are not looked at
     progress:bool=True, # show a bar
-) -> Instances: # one row per box with an area that is no crowd, in the data's order
-    "Top-down prediction in the annotated boxes"
+) -> Instances: # one row per box with an area that is no crowd, in the data's order; of a bottom-up network everybody it finds
+    "Prediction in the annotated boxes, or on whole pictures"
+    if predictor.bottom_up: return Instances.cat([Instances.empty(predictor.schema.num_keypoints), *predictor.stream(data, track=False, progress=progress)])
     inst = data.instances
     rows = np.flatnonzero((inst.bbox[:, 2:] > 0).all(1) & np.isfinite(inst.bbox).all(1) & ~inst.iscrowd)
     K = predictor.schema.num_keypoints
@@ -499,11 +543,22 @@ def predict_clip(
     from tqdm.auto import tqdm
     last = None
     for t,img in enumerate(tqdm(read_ahead(clip.frames()), 'frames', total=clip.count, disable=not progress, unit='frame')):
+        if predictor.bottom_up:
+            inst = _one_of(predictor.on_image(img, image_id=t, film=True), last, t)
+            last = inst.bbox[0] if inst.score[0] > 0 else last
+            yield inst.replace(track_id=1, id=t + 1)
+            continue
         if boxes is None and last is None: last = _main_box(predictor, img, sure)
         inst = predictor.on_image(img, boxes[t] if boxes is not None else last, image_id=t)
         ahead,firm = next_boxes(inst, img.shape, sure)
         last = ahead[0] if firm[0] else None
         yield inst.replace(track_id=1, id=t + 1)
+
+def _one_of(people, last, t):
+    "The one nearest to the last box, the largest where there is none; a row without keypoints where nobody is seen"
+    if len(people): return people[[int((people.area if last is None else box_iou(people.bbox, last)[:, 0]).argmax())]]
+    K = people.keypoints.shape[1]
+    return Instances.make(np.full((1, K, 2), np.nan), np.zeros((1, K)), confidence=np.zeros((1, K)), score=np.zeros(1), bbox=np.zeros((1, 4)), image_id=t)
 
 def _main_box(predictor, img, sure):
     "The largest person's box, looked at twice; the whole picture where nobody is found"
