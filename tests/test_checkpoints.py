@@ -3,9 +3,10 @@ import json, shutil
 from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest, torch
-from poselab.models.checkpoints import (CSPNEXT, DEPTHWISE, RTMPOSE, Unread, guess_config, load_mmpose_checkpoint,
-                                        read_checkpoint, rename)
+from poselab.models.checkpoints import (CSPNEXT, DEPTHWISE, HRNET, HRNET_BARE, RTMPOSE, Unread, guess_config, guess_hrnet,
+                                        load_mmpose_checkpoint, read_checkpoint, rename)
 from poselab.models.cspnext import CSPNeXt
+from poselab.models.hrnet import HRNET_LAB, W32, W48, HRNetPose
 from poselab.models.rtmpose import LARGE, MEDIUM, SMALL, TINY, RTMPose
 from poselab.modules.blocks import set_batch_norm
 from poselab.predict import Predictor, load_weights, save_weights
@@ -191,3 +192,90 @@ def test_a_loaded_model_is_saved_read_again_and_predicts(keep, state, tmp_path):
     with torch.no_grad(): assert all(torch.equal(a, b) for a,b in zip(again.model(x), m(x)))
     found = Predictor(file).on_image(np.random.default_rng(0).integers(0, 255, (300, 200, 3), dtype=np.uint8), np.array([[20., 20, 150, 250]]))
     assert found.keypoints.shape == (1, 17, 2) and np.isfinite(found.keypoints).all()
+
+# --- HRNet ----------------------------------------------------------------------------------------------------
+
+def hrnet_names(cfg):
+    "{name: shape} of an HRNet in the words of its authors, spelt out without our module"
+    def layer(conv, norm, out, into, k):
+        yield f'{conv}.weight', (out, into, k, k)
+        for end in ('weight', 'bias', 'running_mean', 'running_var'): yield f'{norm}.{end}', (out,)
+    s,c = cfg.stem,cfg.channels
+    yield from layer('conv1', 'bn1', s, 3, 3)
+    yield from layer('conv2', 'bn2', s, s, 3)
+    for n in range(cfg.bottlenecks):
+        at,wide = f'layer1.{n}',4*s if n else s
+        for i,(a,b,k) in enumerate([(s, wide, 1), (s, s, 3), (4*s, s, 1)], 1): yield from layer(f'{at}.conv{i}', f'{at}.bn{i}', a, b, k)
+        if n == 0: yield from layer(f'{at}.downsample.0', f'{at}.downsample.1', 4*s, s, 1)
+    yield from layer('transition1.0.0', 'transition1.0.1', c[0], 4*s, 3)
+    for t in range(1, len(c)): yield from layer(f'transition{t}.{t}.0.0', f'transition{t}.{t}.0.1', c[t], c[t - 1] if t > 1 else 4*s, 3)
+    for t,count in enumerate(cfg.modules, 1):
+        for m in range(count):
+            for b in range(t + 1):
+                for n in range(cfg.blocks):
+                    at = f'stage{t + 1}.{m}.branches.{b}.{n}'
+                    for i in (1, 2): yield from layer(f'{at}.conv{i}', f'{at}.bn{i}', c[b], c[b], 3)
+            last = t == len(cfg.modules) and m == count - 1
+            for o in range(1 if last else t + 1):
+                for i in range(t + 1):
+                    at = f'stage{t + 1}.{m}.fuse_layers.{o}.{i}'
+                    if i > o: yield from layer(f'{at}.0', f'{at}.1', c[o], c[i], 1)
+                    for j in range(o - i): yield from layer(f'{at}.{j}.0', f'{at}.{j}.1', c[o] if j == o - i - 1 else c[i], c[i], 3)
+    yield 'final_layer.weight', (cfg.num_keypoints, c[0], 1, 1)
+    yield 'final_layer.bias', (cfg.num_keypoints,)
+
+HRNET_SIZES = dict(w32=W32, w48=W48, w32_mpii=replace(W32, num_keypoints=16), lab=replace(HRNET_LAB, input_size=(192, 256)))
+as_mmpose = lambda names, head='head': {(f'{head}.{k}' if k.startswith('final') else f'backbone.{k}'): v for k,v in names.items()}
+
+@pytest.fixture(scope='module')
+def bare():
+    "Random weights of the lab size under the authors' names, bare as their files are"
+    g = torch.Generator().manual_seed(0)
+    return {k: torch.rand(s, generator=g) + .5 if k.endswith('running_var') else torch.randn(s, generator=g)*.05 for k,s in hrnet_names(HRNET_LAB)}
+
+@pytest.mark.parametrize('size', HRNET_SIZES)
+@pytest.mark.parametrize('tongue', ['authors', 'mmpose', 'old mmpose'])
+def test_every_name_of_an_hrnet_becomes_one_of_ours_and_none_is_missing(size, tongue):
+    cfg = HRNET_SIZES[size]
+    names = dict(hrnet_names(cfg))
+    with torch.device('meta'): ours = {k: tuple(v.shape) for k,v in HRNetPose(cfg).state_dict().items() if 'num_batches' not in k}
+    if tongue == 'authors': found = rename(names, HRNET_BARE)
+    else: found = rename(as_mmpose(names, dict(mmpose='head').get(tongue, 'keypoint_head')), HRNET)
+    assert found == ours and guess_hrnet({k: torch.empty(s, device='meta') for k,s in found.items()}) == cfg
+
+@pytest.mark.parametrize('theirs,ours', [('conv2.weight', 'stem.1.0.weight'), ('layer1.0.downsample.1.running_var', 'bottlenecks.0.shortcut.1.running_var'),
+    ('transition1.0.0.weight', 'transitions.0.0.0.weight'), ('transition1.1.0.1.bias', 'transitions.0.1.1.bias'), ('transition3.3.0.0.weight', 'transitions.2.3.0.weight'),
+    ('stage3.2.branches.1.3.bn2.weight', 'stages.1.2.branches.1.3.body.1.1.weight'), ('stage4.0.fuse_layers.3.0.1.0.weight', 'stages.2.0.fuse.3.0.1.0.weight'),
+    ('stage2.0.fuse_layers.0.1.1.bias', 'stages.0.0.fuse.0.1.1.bias')])
+def test_names_of_an_hrnet_by_hand(theirs, ours): assert list(rename({theirs: 0}, HRNET_BARE)) == [f'backbone.{ours}']
+
+@pytest.mark.parametrize('wrap', [lambda s: s, as_mmpose, lambda s: dict(state_dict=as_mmpose(s)), lambda s: {f'module.{k}': v for k,v in s.items()}],
+                         ids=['bare', 'mmpose', 'wrapped', 'several cards'])
+def test_an_hrnet_file_becomes_a_network_with_its_numbers_and_the_input_that_was_said(keep, bare, wrap):
+    net = load_mmpose_checkpoint(keep(wrap(bare)), input_size=(96, 128))
+    assert net.cfg == HRNET_LAB and not net.training
+    state = net.state_dict()
+    assert all(torch.equal(state[k], v) for k,v in rename(bare, HRNET_BARE).items())
+
+def test_the_input_of_an_hrnet_is_the_common_one_unless_said(keep, bare):
+    assert load_mmpose_checkpoint(keep(bare)).cfg.input_size == (192, 256)
+    with pytest.raises(ValueError, match='multiple of 32'): load_mmpose_checkpoint(keep(bare), input_size=(100, 100))
+
+@pytest.mark.parametrize('wrap', [lambda s: s, as_mmpose, lambda s: {**s, 'classifier.weight': torch.zeros(9, 4), 'incre_modules.0.0.conv1.weight': torch.zeros(4)}],
+                         ids=['bare', 'mmpose', 'classifier'])
+def test_a_backbone_comes_out_of_any_hrnet_file(keep, bare, wrap):
+    net = HRNetPose(HRNET_LAB)
+    head = net.head.weight.clone()
+    load_mmpose_checkpoint(keep(wrap(bare)), net.backbone)
+    assert net.backbone.stem[0][0].weight.equal(bare['conv1.weight']) and net.head.weight.equal(head)
+
+@pytest.mark.parametrize('change,words', [(lambda s: drop(s, 'stage3.0.fuse_layers.2.0.1.0.weight'), r'lacks backbone\.stages\.1\.0\.fuse\.2\.0\.1\.0\.weight'),
+    (lambda s: {**s, 'stage4.0.fuse_layers.1.0.0.0.weight': torch.zeros(2)}, r'has backbone\.stages\.2\.0\.fuse\.1\.0\.0\.0\.weight too much'),
+    (lambda s: {**s, 'deconv_layers.0.weight': torch.zeros(2)}, r"holds no HRNet \(deconv_layers\.0\.weight: no row"),
+    (lambda s: drop(s, 'final_layer.weight'), r"holds no HRNet \(it lacks 'head.weight'")], ids=['missing', 'unexpected', 'another', 'headless'])
+def test_an_hrnet_file_that_does_not_fit_is_refused_by_its_first_name(keep, bare, change, words):
+    with pytest.raises(ValueError, match=words): load_mmpose_checkpoint(keep(change(bare)), input_size=(96, 128))
+
+def test_neither_family_takes_the_files_of_the_other(keep, bare, state):
+    with pytest.raises(ValueError, match='holds no RTMPose'): load_mmpose_checkpoint(keep(bare), RTMPose(replace(SMALL, **RELEASED)))
+    with pytest.raises(ValueError, match='holds no HRNet'): load_mmpose_checkpoint(keep(dict(state_dict=state)), HRNetPose(HRNET_LAB))
