@@ -13,8 +13,9 @@ schema
 records draw
 data.geometry
 data.figures data.datasets data.augment data.video
-data.exchange
+data.exchange data.runner
 codecs.heatmap codecs.simcc codecs.softlabels
+codecs.grouping
 modules.counts modules.blocks modules.lgag modules.cbam modules.background
 models.cspnext models.hrnet
 models.rtmpose models.rtmdet
