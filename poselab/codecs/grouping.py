@@ -153,14 +153,16 @@ def fill_missing(
     mean:Tensor, # mean tag of each person, (P, L)
     at:Tensor, # column and row of each keypoint, (P, K, 2) int64
     found:Tensor, # which of them were found, (P, K) bool
-) -> Tensor: # (P, K, 2) int64; the found ones as they were
+    tag_thr:float=1., # a cell is the person's if its tag is nearer than this
+) -> tuple: # column and row, (P, K, 2) int64, the found ones as they were; which cells are the person's, (P, K) bool
     "Where the missing keypoints of each person would be"
-    at = at.clone()
+    at,mine = at.clone(),found.clone()
     for k in (~found).any(0).nonzero()[:,0].tolist():
         who = ~found[:,k]
         apart = (tags[:,k,None] - mean[who].T[...,None,None]).square().sum(0).sqrt()
-        at[who,k] = highest(heat[k] - 100*apart.round())
-    return at
+        at[who,k] = here = highest(heat[k] - 100*apart.round())
+        mine[who,k] = apart[torch.arange(len(here)),here[:,1],here[:,0]] < tag_thr
+    return at, mine
 
 # %% ../../nbs/10_grouping.ipynb #c056
 def check_grouping(codec):
@@ -203,7 +205,7 @@ class AssociativeEmbedding:
     clip:bool = True # see `match`
     window:int = 5 # no two peaks within half of this, cells, odd
     order:tuple = () # kinds of keypoints, torso first: `torso_first(schema.names)`
-    fill:bool = True # give every person all K keypoints
+    fill:bool = True # give every person all K keypoints; confidence 0 where no cell has the person's tag
     refine:str = 'quarter' # 'none', 'quarter' or 'dark'
     blur:int = 3 # size of DARK's blur, cells, odd
     pull:float = 1e-3 # weight of the pull loss
@@ -310,15 +312,15 @@ def people_of(
     best = score.argsort(descending=True, stable=True)[:codec.max_people]
     pick,found,score = pick[best],found[best],score[best]
     if not len(best): return heat.new_zeros(0, K, 2), heat.new_zeros(0, K), score
-    cells = at[kind,pick]
+    cells,mine = at[kind,pick],found
     if codec.fill and not found.all():
         mean = (tag[kind,pick]*found[...,None]).sum(1)/found.sum(1, keepdim=True)
-        cells = fill_missing(heat, tags.unflatten(0, (-1, K)), mean, cells, found)
-    sure = heat[kind,cells[...,1],cells[...,0]]
+        cells,mine = fill_missing(heat, tags.unflatten(0, (-1, K)), mean, cells, found, codec.tag_thr)
+    sure = heat[kind,cells[...,1],cells[...,0]]*mine
     maps = heat.expand(len(best), K, H, W)
     place = dict(none=lambda: cells, quarter=lambda: refine_quarter(maps, cells), dark=lambda: refine_dark(maps, cells, codec.blur))[codec.refine]()
     xy,there = to_pixels(place, size, (W,H)),found | codec.fill
-    return torch.where(there[...,None], xy, torch.nan), sure*there, score
+    return torch.where(there[...,None], xy, torch.nan), sure, score
 
 # %% ../../nbs/10_grouping.ipynb #c067
 def true_outputs(
