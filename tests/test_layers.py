@@ -16,7 +16,7 @@ data.figures data.datasets data.augment data.video
 data.exchange data.runner
 codecs.heatmap codecs.simcc codecs.softlabels
 codecs.grouping
-modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.coordinate modules.pyramid
+modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.coordinate modules.polarized modules.pyramid
 models.cspnext models.hrnet
 models.rtmpose models.rtmdet
 models.checkpoints
