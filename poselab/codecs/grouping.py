@@ -33,8 +33,8 @@ def crowd_hills(
     place = torch.minimum(place.clamp_min(0), end - 1)
     at = (which[:,None,None]*H + place[:,:,None,1])*W + place[:,None,:,0]
     hill = bump[:,:,None,1]*bump[:,None,:,0]
-    flat = torch.zeros(count*H*W, device=cells.device).scatter_reduce(0, at.flatten(), hill.flatten(), 'amax')
-    return flat.view(count, H, W)
+    flat = torch.zeros(count*H*W, device=cells.device)
+    return flat.scatter_reduce_(0, at.flatten(), hill.flatten(), 'amax').view(count, H, W)
 
 # %% ../../nbs/10_grouping.ipynb #c017
 def cell_index(
@@ -90,12 +90,12 @@ def peaks(
 ) -> tuple: # columns and rows (N, K, M, 2) int64; heights (N, K, M), falling, 0 where there is no candidate
     "The best separate peaks of each map"
     H,W = heat.shape[-2:]
-    kept = torch.where((heat == highest_near(heat, window)) & (heat > thr), heat, 0.)
+    kept = torch.where(heat == highest_near(heat, window), heat, 0.)
     height,i = kept.flatten(-2).topk(min(most, H*W))
     at = torch.stack([i % W, i // W], -1)
     close = (at[...,:,None,:] - at[...,None,:,:]).abs().amax(-1) <= window//2
     again = (close & (height > 0)[...,None,:]).tril(-1).any(-1)
-    return at, height.masked_fill(again, 0.)
+    return at, height.masked_fill(again | (height <= thr), 0.)
 
 # %% ../../nbs/10_grouping.ipynb #c038
 def match(
@@ -159,8 +159,8 @@ def fill_missing(
     at,mine = at.clone(),found.clone()
     for k in (~found).any(0).nonzero()[:,0].tolist():
         who = ~found[:,k]
-        apart = (tags[:,k,None] - mean[who].T[...,None,None]).square().sum(0).sqrt()
-        at[who,k] = here = highest(heat[k] - 100*apart.round())
+        apart = (tags[:,k,None] - mean[who].T[...,None,None]).norm(dim=0) # (people who miss it, H, W)
+        at[who,k] = here = highest(heat[k].sub(apart.round(), alpha=100))
         mine[who,k] = apart[torch.arange(len(here)),here[:,1],here[:,0]] < tag_thr
     return at, mine
 
@@ -251,13 +251,13 @@ def encode(
     N,P,K,_ = xy.shape
     on = inside(xy.float() + .5, codec.input_size, 0) & (True if v is None else v > 0)
     image,_,kind = on.nonzero(as_tuple=True)
-    height = 1/(2*pi*codec.heatmap_sigma**2) if codec.normalize else 1.
     maps,weight,index = [],[],None
     for s in codec.strides:
         size = tuple(n//s for n in codec.input_size)
         cells = to_cells(xy, codec.input_size, size)
         if index is None: index = torch.where(on, cell_index(cells, size), -1)
-        maps.append(crowd_hills(cells[on], image*K + kind, N*K, size, codec.heatmap_sigma, codec.reach).view(N, K, *size[::-1])*height)
+        hill = crowd_hills(cells[on], image*K + kind, N*K, size, codec.heatmap_sigma, codec.reach).view(N, K, *size[::-1])
+        maps.append(hill/(2*pi*codec.heatmap_sigma**2) if codec.normalize else hill)
         m = torch.ones(N, 1, 1, 1, device=xy.device) if mask is None else (F.interpolate(mask[:,None].float(), size[::-1], mode='area') > .5).float()
         weight.append(m.expand(N, 1, *size[::-1]))
     return (maps[0], index, *maps[1:]), tuple(weight)
@@ -290,7 +290,7 @@ def combined(
         raise ValueError(f'The network gives {1 + len(more)} heatmap scales, strides {codec.strides} name {len(codec.strides)}.')
     if tags.shape[1] % heat.shape[1]: raise ValueError(f'{tags.shape[1]} tag maps for {heat.shape[1]} keypoints: one or more for each.')
     size = (more or [heat])[-1].shape[-2:]
-    mean = sum(resized(h, size) for h in (heat, *more))/(1 + len(more))
+    mean = sum(resized(h, size) for h in (heat, *more))/(1 + len(more)) if more else heat
     stride = codec.strides[len(more)]
     return mean, resized(tags, size, mix=False), (size[1]*stride, size[0]*stride)
 
