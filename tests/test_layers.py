@@ -13,7 +13,7 @@ schema
 records draw
 data.geometry
 data.figures data.datasets data.augment data.video
-data.exchange data.runner
+data.exchange data.runner data.bottomup
 codecs.heatmap codecs.simcc codecs.softlabels
 codecs.grouping
 modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.coordinate modules.polarized modules.pyramid
