@@ -13,12 +13,12 @@ schema
 records draw
 data.geometry
 data.figures data.datasets data.augment data.video
-data.exchange data.runner data.bottomup
+data.exchange data.runner data.bottomup data.enlarge
 codecs.heatmap codecs.simcc codecs.softlabels
 codecs.grouping
 modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.coordinate modules.polarized modules.pyramid
 models.cspnext models.hrnet
-models.rtmpose models.rtmdet
+models.rtmpose models.rtmdet models.rhpnet
 models.checkpoints
 detect track onnx_export
 predict
@@ -29,7 +29,7 @@ evaluate.errors
 browse ablate
 collect
 score.angles
-score.align
+score.align score.running
 score.dance
 score.explain
 published
