@@ -53,7 +53,7 @@ def test_rfsp_keeps_odd_sizes_and_is_never_negative(order):
         y = RFSP(16, order).eval()(torch.randn(2, 16, h, w), torch.randn(2, 16, h, w))
         assert y.shape == (2, 16, h, w) and y.min() >= 0
 
-@pytest.mark.parametrize('make,maps', [(lambda: SPP(16, 8), 1), (lambda: SimSPPF(16, 8), 1), (lambda: RFB(16, 8), 1), (lambda: RFBS(16, 8), 1),
+@pytest.mark.parametrize('make,maps', [*[(lambda m=m: m(16, 8), 1) for m in (SPP, SimSPPF, RFB, RFBS)],
                                        *[(lambda o=o: RFSP(16, o), 2) for o in ORDERS]])
 def test_the_gradient_reaches_every_parameter_and_every_input(make, maps):
     torch.manual_seed(0)
@@ -98,7 +98,8 @@ def test_reach_of_plain_convolutions_is_what_arithmetic_says(ks, d, layers):
     assert extent(reach(net, torch.zeros(1, 3, 41, 41), (20, 20))) == (n, n)
 
 def test_reach_sees_through_maxima_strides_gates_and_inplace_activations():
-    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 1, 3, padding=1), nn.Sigmoid())
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1),
+                        nn.Conv2d(4, 1, 3, padding=1), nn.Sigmoid())
     assert extent(reach(net, torch.zeros(1, 3, 64, 64), (8, 8))) == (15, 15) # 1, then 3, 2·2+3, 2·6+3
 
 @pytest.mark.parametrize('name', BLOCKS)
