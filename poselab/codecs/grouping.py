@@ -4,14 +4,13 @@
 
 # %% auto #0
 __all__ = ['RANK', 'crowd_hills', 'cell_index', 'read_tags', 'pull_push', 'highest_near', 'peaks', 'match', 'torso_first',
-           'group', 'fill_missing', 'check_grouping', 'resized', 'AssociativeEmbedding', 'encode', 'losses', 'combined',
-           'people_of', 'true_outputs', 'multi_scale']
+           'group', 'fill_missing', 'check_grouping', 'resized', 'AssociativeEmbedding', 'shrunk', 'encode', 'losses',
+           'combined', 'people_of', 'true_outputs', 'multi_scale']
 
 # %% ../../nbs/10_grouping.ipynb #c002
 import numpy as np, torch
 import torch.nn.functional as F
 from dataclasses import dataclass
-from functools import reduce
 from math import pi
 from torch import Tensor
 from .heatmap import highest, inside, refine_dark, refine_quarter, to_cells, to_pixels
@@ -33,7 +32,8 @@ def crowd_hills(
     place = torch.minimum(place.clamp_min(0), end - 1)
     at = (which[:,None,None]*H + place[:,:,None,1])*W + place[:,None,:,0]
     hill = bump[:,:,None,1]*bump[:,None,:,0]
-    flat = torch.zeros(count*H*W, device=cells.device)
+    n,cpu = count*H*W,cells.device.type == 'cpu' # numpy's zeros are free until they are written: most of a map never is
+    flat = torch.from_numpy(np.zeros(n, np.float32)) if cpu else torch.zeros(n, device=cells.device)
     return flat.scatter_reduce_(0, at.flatten(), hill.flatten(), 'amax').view(count, H, W)
 
 # %% ../../nbs/10_grouping.ipynb #c017
@@ -76,10 +76,15 @@ def highest_near(
     window:int=5, # side of the square, cells, odd
 ) -> Tensor: # (..., H, W)
     "The highest value in the square around each cell"
-    r,(H,W) = window//2,maps.shape[-2:]
-    wide = F.pad(maps, (r, r, r, r), value=-torch.inf)
-    rows = reduce(torch.maximum, (wide[...,i:i+W] for i in range(window)))
-    return reduce(torch.maximum, (rows[...,i:i+H,:] for i in range(window)))
+    maps = maps.detach()
+    for dim in (-1, -2):
+        out = maps.clone()
+        for s in range(1, min(window//2 + 1, maps.shape[dim])):
+            for a,b in ((0, s), (s, 0)): # from the one side, from the other
+                part = out.narrow(dim, a, maps.shape[dim] - s)
+                torch.maximum(part, maps.narrow(dim, b, maps.shape[dim] - s), out=part)
+        maps = out
+    return maps
 
 # %% ../../nbs/10_grouping.ipynb #c033
 def peaks(
@@ -241,6 +246,15 @@ class AssociativeEmbedding:
         return tuple(torch.cat(same_size(m, False), 1) if m is tags else sum(same_size(m))/len(m) for m in (heat, tags, *more))
 
 # %% ../../nbs/10_grouping.ipynb #c062
+def shrunk(
+    mask:Tensor, # (N, H', W'), 0 or 1
+    size:tuple, # (H, W), cells
+) -> Tensor: # (N, 1, H, W) float32, 0 or 1
+    "A mask at the resolution of a heatmap: what most of a cell says"
+    mask = mask[:,None].float()
+    return mask if tuple(mask.shape[-2:]) == tuple(size) else (F.interpolate(mask, size, mode='area') > .5).float()
+
+# %% ../../nbs/10_grouping.ipynb #c063
 def encode(
     codec:AssociativeEmbedding,
     xy:Tensor, # keypoints, (N, P, K, 2), input px; nan where unknown
@@ -258,11 +272,10 @@ def encode(
         if index is None: index = torch.where(on, cell_index(cells, size), -1)
         hill = crowd_hills(cells[on], image*K + kind, N*K, size, codec.heatmap_sigma, codec.reach).view(N, K, *size[::-1])
         maps.append(hill/(2*pi*codec.heatmap_sigma**2) if codec.normalize else hill)
-        m = torch.ones(N, 1, 1, 1, device=xy.device) if mask is None else (F.interpolate(mask[:,None].float(), size[::-1], mode='area') > .5).float()
-        weight.append(m.expand(N, 1, *size[::-1]))
+        weight.append(shrunk(mask, size[::-1]) if mask is not None else torch.ones(N, 1, 1, 1, device=xy.device).expand(N, 1, *size[::-1]))
     return (maps[0], index, *maps[1:]), tuple(weight)
 
-# %% ../../nbs/10_grouping.ipynb #c063
+# %% ../../nbs/10_grouping.ipynb #c064
 def losses(
     outputs:tuple, # heatmaps (N, K, h, w), tags (N, L·K, h, w), further heatmaps
     targets:tuple, # the same order, cells of tags in place of tags
@@ -279,13 +292,13 @@ def losses(
     pull,push = pull_push(read_tags(tags.float(), index), index >= 0)
     return dict(heat=error, pull=pull.mean(), push=push.mean())
 
-# %% ../../nbs/10_grouping.ipynb #c064
+# %% ../../nbs/10_grouping.ipynb #c065
 def combined(
     codec:AssociativeEmbedding,
     outputs:tuple, # heatmaps, tags, further heatmaps
 ) -> tuple: # heatmaps (N, K, H, W), tags (N, L·K, H, W), (width, height) of the input, px
     "One heatmap per keypoint, the mean of all scales, and tags, both at the finest resolution"
-    heat,tags,*more = (m.float() for m in outputs)
+    heat,tags,*more = (m.detach().float() for m in outputs)
     if len(more) >= len(codec.strides):
         raise ValueError(f'The network gives {1 + len(more)} heatmap scales, strides {codec.strides} name {len(codec.strides)}.')
     if tags.shape[1] % heat.shape[1]: raise ValueError(f'{tags.shape[1]} tag maps for {heat.shape[1]} keypoints: one or more for each.')
@@ -294,7 +307,7 @@ def combined(
     stride = codec.strides[len(more)]
     return mean, resized(tags, size, mix=False), (size[1]*stride, size[0]*stride)
 
-# %% ../../nbs/10_grouping.ipynb #c065
+# %% ../../nbs/10_grouping.ipynb #c066
 def people_of(
     codec:AssociativeEmbedding,
     heat:Tensor, # (K, H, W)
@@ -322,7 +335,7 @@ def people_of(
     xy,there = to_pixels(place, size, (W,H)),found | codec.fill
     return torch.where(there[...,None], xy, torch.nan), sure, score
 
-# %% ../../nbs/10_grouping.ipynb #c067
+# %% ../../nbs/10_grouping.ipynb #c068
 def true_outputs(
     codec:AssociativeEmbedding,
     xy:Tensor, # keypoints, (N, P, K, 2), input px
@@ -337,7 +350,7 @@ def true_outputs(
     tags = far.masked_fill((index < 0)[...,None,None], torch.inf).argmin(1)*gap
     return heat, tags, *more
 
-# %% ../../nbs/10_grouping.ipynb #c077
+# %% ../../nbs/10_grouping.ipynb #c078
 def multi_scale(
     net, # inputs (N, 3, H, W) to outputs
     x:Tensor, # inputs, (N, 3, H, W)

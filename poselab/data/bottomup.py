@@ -196,7 +196,7 @@ class BottomUpDataset:
         cfg = self.late if epoch >= self.late_from else self.cfg
         out,xy,v,mask,_ = whole_view(self.picture(self.ids[i]), self.people(self.ids[i]), self.data.schema, self.input_size, cfg,
             np.random.default_rng((self.seed, epoch, i)), self.max_people, self.side, self.stride)
-        return out.transpose(2, 0, 1), xy, v, mask
+        return np.ascontiguousarray(out.transpose(2, 0, 1)), xy, v, mask
 
 # %% ../../nbs/06a_bottomup.ipynb #c035
 def fit_input(

@@ -78,12 +78,66 @@ def targets():
     yield versus('targets at two scales', f'8 images of 5 x {K} keypoints', lambda: codec.encode(t), lambda: [p.encode(one.copy()) for one in xy for p in peers], 8)
 
 
+def pictures(folder):
+    "N JPEG files of 640 x 480 px with 2 to 6 rendered dancers each -> names, data"
+    import cv2
+    from poselab.data.figures import rendered_dataset
+    data = rendered_dataset(N, seed=5, size=(640,480), people=(2,6))
+    names = [f'{folder}/{im.id:03d}.jpg' for im in data.images]
+    for name,im in zip(names, data.images): cv2.imwrite(name, data.image(im.id)[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return names, data
+
+
+def our_epoch(names, data, held):
+    "One epoch of inputs, masks and targets at two scales, in batches of 8"
+    import torch
+    from dataclasses import replace
+    from torch.utils.data import DataLoader
+    from poselab.codecs.grouping import AssociativeEmbedding
+    from poselab.data.bottomup import WHOLE, BottomUpDataset
+    from poselab.records import ImageSource
+    images = [replace(im, file=os.path.basename(n)) for im,n in zip(data.images, names)]
+    data = replace(data, images=images, source=ImageSource(os.path.dirname(names[0])))
+    set_,codec = BottomUpDataset(data, SIZE, WHOLE, cache_mb=1024 if held else 0),AssociativeEmbedding(SIZE)
+    return lambda: [(x, codec.encode(xy, v, mask)) for x,xy,v,mask in DataLoader(set_, 8)]
+
+
+def their_epoch(names, data):
+    "One epoch of mmpose's bottom-up transforms from LoadImage to GetHeatmapMask, targets at the same two scales"
+    import numpy as np
+    from mmengine.dataset import Compose
+    from mmengine.registry import init_default_scope
+    import mmpose.datasets, mmpose.codecs
+    init_default_scope('mmpose')
+    level = dict(type='AssociativeEmbedding', input_size=SIZE, sigma=2., use_udp=True)
+    run = Compose([dict(type='LoadImage'), dict(type='BottomupRandomAffine', input_size=SIZE), dict(type='RandomFlip', direction='horizontal'),
+        dict(type='GenerateTarget', multilevel=True, encoder=[dict(level, heatmap_size=(n,n)) for n in (128,256)]), dict(type='BottomupGetHeatmapMask')])
+    def info(i):
+        p = data.of(data.images[i].id)
+        box = np.c_[p.bbox[:,:2], p.bbox[:,:2] + p.bbox[:,2:]].astype(np.float32)
+        return dict(img_path=names[i], id=i, img_id=i, bbox=box, bbox_score=np.ones(len(p), np.float32), keypoints=p.keypoints.astype(np.float32),
+            keypoints_visible=(p.visible > 0).astype(np.float32), flip_indices=list(data.schema.flip), area=p.area.astype(np.float32), invalid_segs=[])
+    infos = [info(i) for i in range(N)]
+    import copy
+    return lambda: [run(copy.deepcopy(one)) for one in infos]
+
+
+def pipelines():
+    "Rows: JPEG files to inputs, masks and targets"
+    with tempfile.TemporaryDirectory() as folder:
+        args = pictures(folder)
+        peer = their_epoch(*args)
+        for what,held in (('training inputs, pictures decoded each time', False), ('training inputs, decoded pictures held (our default)', True)):
+            row = versus(what, f'{N} JPEGs of 640 x 480, 512 x 512 px inputs', our_epoch(*args, held), peer, N, (1,1), 4, 'CPU ms per picture')
+            yield dict(row, n=f"{row['n']}; {1e3/row['ours_ms']:.0f} against {1e3/row['peer_ms']:.0f} a second")
+
+
 def measure():
     "All rows, in a python that has both"
     warnings.filterwarnings('ignore')
     import cv2, torch
     torch.set_num_threads(1), cv2.setNumThreads(1)
-    return [*matchers(), *decoders(), *targets()]
+    return [*matchers(), *decoders(), *targets(), *pipelines()]
 
 
 def run(peer_python) -> list: # rows of dict(what, ours_ms, peer_ms, ratio, n, unit); ratio above 1: ours is faster
@@ -100,4 +154,4 @@ if __name__ == '__main__':
     if sys.argv[1:] == ['--measure']: print(json.dumps(measure()))
     else:
         for r in run(sys.argv[1] if len(sys.argv) > 1 else None):
-            print(f"{r['what']:32} {r['n']:60} {r['ours_ms']:8.3f} {r['peer_ms']:8.3f} {r['ratio']:7.1f}x")
+            print(f"{r['what']:54} {r['n']:75} {r['ours_ms']:8.3f} {r['peer_ms']:8.3f} {r['ratio']:7.1f}x")
