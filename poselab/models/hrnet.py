@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from ..codecs.heatmap import Heatmap
 
-# %% ../../nbs/17_hrnet.ipynb #c003
+# %% ../../nbs/17_hrnet.ipynb #c009
 def conv_bn(
     in_ch:int, # channels in
     out_ch:int, # channels out
@@ -25,7 +25,7 @@ def conv_bn(
     nn.init.normal_(conv.weight, std=.001)
     return nn.Sequential(conv, nn.BatchNorm2d(out_ch), *([nn.ReLU(inplace=True)] if relu else []))
 
-# %% ../../nbs/17_hrnet.ipynb #c004
+# %% ../../nbs/17_hrnet.ipynb #c013
 class BasicBlock(nn.Module):
     "Two 3×3 convolutions around a shortcut"
     def __init__(self,
@@ -54,7 +54,7 @@ class Bottleneck(nn.Module):
     ) -> Tensor: # (N, 4·mid, H, W), from 0 up
         return self.body(x).add_(self.shortcut(x)).relu_()
 
-# %% ../../nbs/17_hrnet.ipynb #c005
+# %% ../../nbs/17_hrnet.ipynb #c015
 def exchange(
     i:int, # branch that speaks
     o:int, # branch that listens; a step of 1 doubles the cell
@@ -66,7 +66,7 @@ def exchange(
     halve = [conv_bn(channels[i], channels[i], stride=2) for _ in range(o - i - 1)]
     return nn.Sequential(*halve, conv_bn(channels[i], channels[o], stride=2, relu=False))
 
-# %% ../../nbs/17_hrnet.ipynb #c006
+# %% ../../nbs/17_hrnet.ipynb #c018
 def together(
     maps:list, # what each branch says to one, all (N, ch, H, W)
 ) -> Tensor: # the same shape, from 0 up
@@ -76,6 +76,7 @@ def together(
     for m in others[1:]: total += m
     return total.relu_()
 
+# %% ../../nbs/17_hrnet.ipynb #c019
 class HRModule(nn.Module):
     "Blocks in every branch, then everyone hears everyone"
     def __init__(self,
@@ -101,7 +102,7 @@ class HRModule(nn.Module):
         maps = self.work(maps)
         return [together([speak(m) for speak,m in zip(row, maps)]) for row in self.fuse]
 
-# %% ../../nbs/17_hrnet.ipynb #c007
+# %% ../../nbs/17_hrnet.ipynb #c023
 class Transition(nn.ModuleList):
     "One branch more: a stride-2 convolution of the coarsest map opens it"
     def __init__(self,
@@ -116,7 +117,7 @@ class Transition(nn.ModuleList):
     ) -> list: # n + 1 maps
         return [m(x) for m,x in zip(self, [*maps, maps[-1]])]
 
-# %% ../../nbs/17_hrnet.ipynb #c008
+# %% ../../nbs/17_hrnet.ipynb #c025
 class HRNet(nn.Module):
     "Backbone: image to maps at 4, 8, 16 and 32 px per cell"
     def __init__(self,
@@ -131,23 +132,23 @@ class HRNet(nn.Module):
         after:Callable=None, # (branch, channels) -> module after each branch of each module; None: nothing
     ):
         super().__init__()
-        self.channels,self.multiscale = tuple(channels),multiscale
+        self.channels,self.step = tuple(channels),2**(len(channels) + 1) # px per cell of the coarsest map
         self.stem = stem_module or nn.Sequential(conv_bn(3, stem, stride=2), conv_bn(stem, stem, stride=2))
         self.bottlenecks = nn.Sequential(*[Bottleneck(4*stem if i else stem, stem) for i in range(bottlenecks)])
         have = [(4*stem,), *[self.channels[:n] for n in range(2, len(channels))]]
         self.transitions = nn.ModuleList(Transition(h, self.channels[:n]) for n,h in enumerate(have, 2))
         def stage(n, count): # `count` modules with n branches; the very last keeps the finest map only
             last = 1 if n == len(channels) and not multiscale else n
-            return nn.Sequential(*[HRModule(self.channels[:n], blocks, last if i == count - 1 else n, block, after)
-                                   for i in range(count)])
+            outputs = [n]*(count - 1) + [last]
+            return nn.Sequential(*[HRModule(self.channels[:n], blocks, o, block, after) for o in outputs])
         self.stages = nn.ModuleList(stage(n, count) for n,count in enumerate(modules, 2))
 
     def taps(self,
-        x:Tensor, # input, (N, 3, H, W); H and W multiples of 32
+        x:Tensor, # input, (N, 3, H, W); H and W multiples of `step`, which is 32 with four branches
     ) -> tuple: # deep maps, as `forward` gives them; shallow maps, one per branch: what opened it
         "Maps at the end, and at the birth of each branch"
-        if x.shape[-1] % 32 or x.shape[-2] % 32:
-            raise ValueError(f'HRNet: input is {x.shape[-1]}×{x.shape[-2]} px, not multiples of 32: pad or resize it.')
+        if x.shape[-1] % self.step or x.shape[-2] % self.step:
+            raise ValueError(f'HRNet: input is {x.shape[-1]}×{x.shape[-2]} px, not multiples of {self.step}: pad or resize it.')
         maps,shallow = [self.bottlenecks(self.stem(x))],[]
         for transition,stage in zip(self.transitions, self.stages):
             maps = transition(maps)
@@ -157,7 +158,7 @@ class HRNet(nn.Module):
 
     def forward(self, x:Tensor) -> list: return self.taps(x)[0] # maps, finest first; one without `multiscale`
 
-# %% ../../nbs/17_hrnet.ipynb #c009
+# %% ../../nbs/17_hrnet.ipynb #c027
 @dataclass(frozen=True)
 class HRNetConfig:
     "Everything that shapes an HRNet for poses"
@@ -173,8 +174,13 @@ class HRNetConfig:
 
     def __post_init__(self):
         for field in ('channels', 'modules', 'input_size'): object.__setattr__(self, field, tuple(getattr(self, field)))
-        if any(s % 32 or s <= 0 for s in self.input_size):
-            raise ValueError(f'HRNetConfig: input_size {self.input_size} is not a multiple of 32 px; round it up.')
+        for field in ('channels', 'modules', 'blocks', 'bottlenecks', 'stem', 'num_keypoints'):
+            value = getattr(self, field)
+            if min(value if isinstance(value, tuple) else (value,), default=0) < 1:
+                raise ValueError(f'HRNetConfig: {field}={value}; every number must be 1 or more.')
+        step = 2**(len(self.channels) + 1) # px per cell of the coarsest map
+        if any(s % step or s <= 0 for s in self.input_size):
+            raise ValueError(f'HRNetConfig: input_size {self.input_size} is not a multiple of {step} px; round it up.')
         if len(self.modules) != len(self.channels) - 1:
             raise ValueError(f'HRNetConfig: {len(self.channels)} branches are opened in {len(self.channels) - 1} stages, '
                              f'modules={self.modules} names {len(self.modules)}.')
@@ -189,7 +195,7 @@ class HRNetConfig:
 W32,W48 = HRNetConfig(),HRNetConfig((48, 96, 192, 384))
 HRNET_LAB = HRNetConfig((16, 32, 64, 128), (1, 1, 1), 1, 1, 16, input_size=(96, 128))
 
-# %% ../../nbs/17_hrnet.ipynb #c010
+# %% ../../nbs/17_hrnet.ipynb #c029
 class HRNetPose(nn.Module):
     "Input to one heatmap per keypoint"
     def __init__(self,
