@@ -18,7 +18,7 @@ codecs.heatmap codecs.simcc codecs.softlabels
 codecs.grouping
 modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.coordinate modules.polarized modules.pyramid
 models.cspnext models.hrnet
-models.rtmpose models.rtmdet models.rhpnet
+models.rtmpose models.rtmdet models.dancehrnet models.rhpnet
 models.checkpoints
 detect track onnx_export
 predict
