@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['IMAGE_FIELDS', 'USED', 'find_card', 'file_schema', 'head_size', 'find_images', 'read_coco', 'write_coco',
            'read_results', 'write_results', 'read_posetrack', 'read_mpii', 'read_mpii_predictions', 'read_lspet',
-           'json_kind', 'read_any', 'read_predictions', 'count_records']
+           'read_running_human', 'json_kind', 'read_any', 'read_predictions', 'count_records']
 
 # %% ../../nbs/05_datasets.ipynb #c006
 import gzip, json, re
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..records import (AREA_OF_BOX, ImageInfo, ImageSource, Instances, PoseData,
     data_root, labelled_box, open_clip, read_json, write_whole)
-from ..schema import PoseSchema, card_names, guess_schema, load_schema
+from ..schema import PoseSchema, card_names, guess_schema, load_schema, read_card
 
 # %% ../../nbs/05_datasets.ipynb #c007
 def _stem(path): return Path(path).name.split('.')[0]
@@ -520,6 +520,60 @@ def read_lspet(
     return data if split is None else data.subset(split=split)
 
 # %% ../../nbs/05_datasets.ipynb #c065
+def _flags(values): return all(isinstance(v, int) and v in (0, 1) for v in values)
+
+def _hidden_joints(file, people, k):
+    "Visibility (P, K) after the file's own occlusion labels"
+    v = people.visible.copy()
+    for i,e in enumerate(people.extra):
+        joints,parts = e.get('joint_occlusion'),e.get('part_occlusion', {})
+        if joints is not None and not (isinstance(joints, list) and len(joints) == k and _flags(joints)):
+            raise ValueError(f'{file}: annotation {people.id[i]} has a joint_occlusion that is not {k} times 0 or 1.')
+        if not isinstance(parts, dict) or not _flags(parts.values()):
+            raise ValueError(f'{file}: annotation {people.id[i]} has a part_occlusion that is not names with 0 or 1.')
+        if joints is not None: v[i] = np.where((v[i] == 2) & (np.array(joints) == 1), 1, v[i])
+    return v
+
+# %% ../../nbs/05_datasets.ipynb #c066
+def _split_file(place, split):
+    "The json of one split in a folder"
+    found = sorted([*place.glob('*.json*'), *place.glob('annotations/*.json*')])
+    files = [f for f in found if split is None or split in f.name.lower()]
+    if len(files) == 1: return files[0]
+    names = ', '.join(f.name for f in files) or 'none'
+    raise ValueError(f'{place}: one json file {f"of {split}" if split else "in all"} is needed, there are {names}; '
+                     "say split='train' or 'val', or give the file itself.")
+
+def _counted_or_raise(data, split, file):
+    "Compare with the data card, and recognise the enlarged training set"
+    said = read_card('running_human').head['pose']['counts']
+    said = said | {None: said['total'] | {'images': said['train']['images'] + said['val']['images']}}
+    counted = dict(images=len(data), people=len(data.instances))
+    wrong = [f'{n} {k}, the card says {said[split][k]}' for k,n in counted.items() if n != said[split][k]]
+    if not wrong: return
+    enlarged = all(said['train_augmented'][k] == n for k,n in counted.items())
+    raise ValueError(f'{file} is not the whole of Running Human{f", {split}" if split else ""}: {"; ".join(wrong)}.'
+                     f'{" These are the enlarged pictures: erased and gridded copies." if enlarged else ""} '
+                     'check=False reads it all the same.')
+
+# %% ../../nbs/05_datasets.ipynb #c067
+def read_running_human(
+    place, # json file, plain or gzipped, or a folder with one file per split ('train', 'val' in their names)
+    split:str=None, # 'train' or 'val'; None for both, if they are in one file
+    images=None, # folder, zip or source of the pictures; None looks near the file, False wants none
+    check:bool=True, # False: do not ask the data card how many there should be
+    faults:list=None, # give a list to leave faulty records out
+) -> PoseData: # hidden joints have v = 1; `extra` keeps `part_occlusion`
+    "Read the Running Human set of paper 003, in our reading of its format"
+    if split not in (None, 'train', 'val'): raise ValueError(f"Running Human has no split {split!r}; it has 'train' and 'val'.")
+    place = Path(place); file = _split_file(place, split) if place.is_dir() else place
+    data = read_coco(file, images, 'coco', faults)
+    if split and any(im.split for im in data.images): data = data.subset(split=split)
+    data.instances = data.instances.replace(visible=_hidden_joints(file, data.instances, data.schema.num_keypoints))
+    if check: _counted_or_raise(data, split, file)
+    return data
+
+# %% ../../nbs/05_datasets.ipynb #c071
 def json_kind(
     path, # for errors
     doc, # what `read_json` gave
@@ -556,7 +610,7 @@ def _annotations_in(folder):
     try: return files[0] if len(files) == 1 and json_kind(files[0], read_json(files[0])) != 'results' else folder
     except ValueError: return folder
 
-# %% ../../nbs/05_datasets.ipynb #c066
+# %% ../../nbs/05_datasets.ipynb #c072
 def read_any(
     path, # annotation or results file (plain or gzipped json), folder, zip, image or video
     images=None, # folder or zip of an annotation file's pictures; None looks near the file, False wants none
@@ -591,7 +645,7 @@ def read_predictions(
         raise ValueError(f'{path} has the keypoints of {data.schema.name}, {truth.name} those of {truth.schema.name}.')
     return data.instances
 
-# %% ../../nbs/05_datasets.ipynb #c072
+# %% ../../nbs/05_datasets.ipynb #c078
 def count_records(
     data:PoseData,
 ) -> dict: # numbers by the words that data cards use
