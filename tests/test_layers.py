@@ -34,6 +34,7 @@ score.dance
 score.explain
 published
 widgets
+tagspace
 labs
 report
 player
