@@ -1,4 +1,4 @@
-"""The three app pages, served by Voila and driven in a real browser: a control moves, the picture changes.
+"""The app pages, served by Voila and driven in a real browser: a control moves, the picture changes.
 
 POSELAB_CHROMIUM names the browser if it is not on the path. POSELAB_STILLS=nbs/images takes the still pictures of the
 widgets page again.
@@ -42,7 +42,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def pages(server):
-    "All three pages, loading at the same time"
+    "All pages, loading at the same time"
     path = find_chromium()
     if not path: pytest.skip('no Chromium: install it or set POSELAB_CHROMIUM')
     api = pytest.importorskip('playwright.sync_api', reason='no Playwright: pip install playwright')
@@ -50,7 +50,7 @@ def pages(server):
         browser = play.chromium.launch(executable_path=path, args=FLAGS)
         context = browser.new_context(viewport=dict(width=1140, height=900))
         context.set_default_timeout(WAIT)
-        found = {name: context.new_page() for name in ('soft_labels', 'gate', 'score')}
+        found = {name: context.new_page() for name in ('soft_labels', 'gate', 'score', 'tag_space')}
         for name, page in found.items(): page.goto(f'{server}/{name}.ipynb', wait_until='commit')
         yield found
         browser.close()
@@ -137,3 +137,11 @@ def test_another_dancer_has_another_mistake(open_page):
     changed = look(page); choose(page, 'tested', 'no mistake')
     assert 'no limb is off' in changed('no limb is off')
     assert page.locator('.js-plotly-plot .shapelayer path').count() == 0
+
+def test_learning_separates_people_and_noise_mixes_them(open_page):
+    page = open_page('tag_space')
+    still(page, 'widget_tag_space.jpg')
+    changed = look(page); slider(page, 'step').focus(); page.keyboard.press('End')
+    assert '100% of the keypoints' in changed('100% of the keypoints')
+    changed = look(page); slider(page, 'noise').focus(); page.keyboard.press('End')
+    assert '100% of the keypoints' not in changed('taken for somebody else')
