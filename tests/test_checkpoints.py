@@ -6,6 +6,7 @@ import numpy as np, pytest, torch
 from poselab.models.checkpoints import (CSPNEXT, DEPTHWISE, HRNET, HRNET_BARE, RTMPOSE, Unread, guess_config, guess_hrnet,
                                         load_mmpose_checkpoint, read_checkpoint, rename)
 from poselab.models.cspnext import CSPNeXt
+from poselab.models.dancehrnet import HIGHER_LAB, DanceHRNet
 from poselab.models.hrnet import HRNET_LAB, W32, W48, HRNetPose
 from poselab.models.rtmpose import LARGE, MEDIUM, SMALL, TINY, RTMPose
 from poselab.modules.blocks import set_batch_norm
@@ -279,3 +280,38 @@ def test_an_hrnet_file_that_does_not_fit_is_refused_by_its_first_name(keep, bare
 def test_neither_family_takes_the_files_of_the_other(keep, bare, state):
     with pytest.raises(ValueError, match='holds no RTMPose'): load_mmpose_checkpoint(keep(bare), RTMPose(replace(SMALL, **RELEASED)))
     with pytest.raises(ValueError, match='holds no HRNet'): load_mmpose_checkpoint(keep(dict(state_dict=state)), HRNetPose(HRNET_LAB))
+
+# ---- HigherHRNet, by its authors' names
+
+HIGHER = replace(HIGHER_LAB, num_keypoints=5, head_blocks=2)
+
+def higher_names(cfg):
+    "Names and shapes of a HigherHRNet as its authors leave it, written down apart from the table"
+    for name,shape in hrnet_names(replace(HRNET_LAB, num_keypoints=1)):
+        if not name.startswith('final_layer'): yield name, shape
+    K,c = cfg.num_keypoints,cfg.channels[0]
+    tags = cfg.tag_dim*(K if cfg.tags_per_keypoint else 1)
+    for i,out in enumerate((K + tags, K)): yield from ((f'final_layers.{i}.weight', (out, c, 1, 1)), (f'final_layers.{i}.bias', (out,)))
+    def norm(at): return [(f'{at}.{w}', (c,)) for w in ('weight', 'bias', 'running_mean', 'running_var')]
+    yield from (('deconv_layers.0.0.0.weight', (c + K + tags, c, 4, 4)), *norm('deconv_layers.0.0.1'))
+    for n in range(1, cfg.head_blocks + 1):
+        for i in (1, 2): yield from ((f'deconv_layers.0.{n}.0.conv{i}.weight', (c, c, 3, 3)), *norm(f'deconv_layers.0.{n}.0.bn{i}'))
+
+@pytest.mark.parametrize('kw', [{}, dict(tag_dim=2), dict(tags_per_keypoint=False), dict(head_blocks=0)], ids=str)
+@pytest.mark.parametrize('tongue', ['authors', 'old mmpose'])
+def test_a_higherhrnet_file_becomes_a_network_of_its_size(keep, kw, tongue):
+    cfg,g = replace(HIGHER, **kw),torch.Generator().manual_seed(0)
+    bare = {k: torch.rand(s, generator=g) + .5 if k.endswith('running_var') else torch.randn(s, generator=g)*.05 for k,s in higher_names(cfg)}
+    heads = ('final_layers', 'deconv_layers')
+    file = keep(bare if tongue == 'authors' else {f'{"keypoint_head" if k.startswith(heads) else "backbone"}.{k}': v for k,v in bare.items()})
+    net = load_mmpose_checkpoint(file, input_size=(256, 256))
+    assert net.cfg == cfg and load_mmpose_checkpoint(file).cfg.input_size == (512, 512)
+    assert net.head.finer[0].weight.equal(bare['deconv_layers.0.0.0.weight']) and net.head.final[1].bias.equal(bare['final_layers.1.bias'])
+    if cfg.head_blocks: assert net.head.finer[4].body[1][0].weight.equal(bare['deconv_layers.0.2.0.conv2.weight'])
+    body = load_mmpose_checkpoint(file, HRNetPose(HRNET_LAB).backbone)
+    assert body.stem[0][0].weight.equal(bare['conv1.weight'])
+
+def test_a_higherhrnet_does_not_fill_a_network_with_other_parts(keep):
+    file = keep({k: torch.zeros(s) for k,s in higher_names(HIGHER)})
+    with pytest.raises(ValueError, match='too much|lacks'): load_mmpose_checkpoint(file, DanceHRNet(replace(HIGHER, cbam='branch')))
+    with pytest.raises(ValueError, match='too much|lacks'): load_mmpose_checkpoint(file, HRNetPose(HRNET_LAB))

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ENDS', 'CSPNEXT', 'DEPTHWISE', 'RTMPOSE', 'WRAPPINGS', 'HRNET', 'HRNET_BARE', 'MEAN', 'STD', 'rename', 'Unread',
-           'read_checkpoint', 'weights_in', 'fill', 'guess_config', 'guess_hrnet', 'load_mmpose_checkpoint',
-           'normalize', 'weights_folder', 'read_note']
+           'read_checkpoint', 'weights_in', 'fill', 'guess_config', 'guess_hrnet', 'guess_higher',
+           'load_mmpose_checkpoint', 'normalize', 'weights_folder', 'read_note']
 
 # %% ../../nbs/18b_checkpoints.ipynb #c002
 import pickle, re
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from safetensors import SafetensorError, safe_open
 from ..modules.blocks import ConvBNAct
 from .cspnext import CSPNeXt
+from .dancehrnet import HIGHERHRNET, DanceHRNet, DanceHRNetConfig
 from .hrnet import HRNet, HRNetConfig, HRNetPose
 from .rtmpose import RTMPose, RTMPoseConfig
 
@@ -181,24 +182,46 @@ _HRNET = { # mmpose and HRNet's authors -> poselab
     f'{_FUSE[0]}.{{k}}':                f'{_FUSE[1]}.{{k}}', # upwards
     f'{_FUSE[0]}.{{j}}.{{k}}':          f'{_FUSE[1]}.{{j}}.{{k}}'} # downwards, convolution by convolution
 
-HRNET = {**_HRNET, 'backbone': 'backbone', 'head.final_layer': 'head', 'keypoint_head.final_layer': 'head', **ENDS} # mmpose, new and old
-HRNET_BARE = {**{k: f'backbone.{v}' for k,v in _HRNET.items()}, 'final_layer': 'head', **ENDS} # their authors: no word for the backbone
+_HIGHER = { # the head of HigherHRNet
+    'final_layers.{i}':                 'head.final.{i}',
+    'deconv_layers.0.0.{i}':            'head.finer.{i}',
+    'deconv_layers.0.{n}.0.conv{i}':    'head.finer.{n+2}.body.{i-1}.0',
+    'deconv_layers.0.{n}.0.bn{i}':      'head.finer.{n+2}.body.{i-1}.1'}
+
+HRNET = {**_HRNET, 'backbone': 'backbone', 'head.final_layer': 'head', 'keypoint_head.final_layer': 'head', # mmpose, new and old
+         **{f'keypoint_head.{k}': v for k,v in _HIGHER.items()}, **ENDS}
+HRNET_BARE = {**{k: f'backbone.{v}' for k,v in _HRNET.items()}, 'final_layer': 'head', **_HIGHER, **ENDS} # their authors: no word for the backbone
 
 # %% ../../nbs/18b_checkpoints.ipynb #c030
+def _count(state, pattern): # 1 + the largest number in that place
+    return 1 + max((int(m[1]) for k in state if (m := re.match(pattern, k))), default=-1)
+
+def _guess_body(state):
+    "Channels, modules, blocks, bottlenecks and stem of an HRNet"
+    count = lambda pattern: _count(state, rf'backbone\.{pattern}\.')
+    stages = count(r'stages\.(\d+)')
+    branch = lambda b: state[f'backbone.stages.{stages - 1}.0.branches.{b}.0.body.0.0.weight'].shape[0]
+    return (tuple(map(branch, range(stages + 1))), tuple(count(rf'stages\.{s}\.(\d+)') for s in range(stages)),
+            count(r'stages\.0\.0\.branches\.0\.(\d+)'), count(r'bottlenecks\.(\d+)'), state['backbone.stem.1.0.weight'].shape[0])
+
 def guess_hrnet(
     state:dict, # weights of an `HRNetPose` under our names
 ) -> HRNetConfig: # its input size is the default
     "The size of an HRNet, from the names and shapes of its weights"
-    def count(pattern): # 1 + the largest number in that place
-        return 1 + max((int(m[1]) for k in state if (m := re.match(rf'backbone\.{pattern}\.', k))), default=-1)
-    stages = count(r'stages\.(\d+)')
-    branch = lambda b: state[f'backbone.stages.{stages - 1}.0.branches.{b}.0.body.0.0.weight'].shape[0]
-    return HRNetConfig(tuple(map(branch, range(stages + 1))), tuple(count(rf'stages\.{s}\.(\d+)') for s in range(stages)),
-        count(r'stages\.0\.0\.branches\.0\.(\d+)'), count(r'bottlenecks\.(\d+)'), state['backbone.stem.1.0.weight'].shape[0],
-        state['head.weight'].shape[0])
+    return HRNetConfig(*_guess_body(state), state['head.weight'].shape[0])
+
+def guess_higher(
+    state:dict, # weights of a HigherHRNet under our names
+) -> DanceHRNetConfig: # its input size is the default
+    "The size of a HigherHRNet: as many tag maps as heatmaps, or a multiple, or few for all"
+    out,K = (state[f'head.final.{i}.weight'].shape[0] for i in (0, 1))
+    body = dict(zip(('channels', 'modules', 'blocks', 'bottlenecks', 'stem'), _guess_body(state)))
+    each = out >= 2*K and out % K == 0
+    return replace(HIGHERHRNET, **body, num_keypoints=K, tag_dim=(out - K)//K if each else out - K, tags_per_keypoint=each,
+                   head_blocks=max(_count(state, r'head\.finer\.(\d+)\.body\.') - 3, 0))
 
 # %% ../../nbs/18b_checkpoints.ipynb #c032
-_HEADS = ('head', 'keypoint_head', 'final_layer', 'incre_modules', 'downsamp_modules', 'classifier') # what HRNet files carry beside it
+_HEADS = ('head', 'keypoint_head', 'final_layer', 'final_layers', 'deconv_layers', 'incre_modules', 'downsamp_modules', 'classifier') # what HRNet files carry beside it
 
 def _body(state): # weights of the backbone alone, without a word in front
     inner = {k.removeprefix('backbone.'): v for k,v in state.items() if k.startswith('backbone.')}
@@ -211,22 +234,25 @@ def _rename_hrnet(state, body=False): # `body`: the model to fill is a backbone
 # %% ../../nbs/18b_checkpoints.ipynb #c033
 def load_mmpose_checkpoint(
     file, # .pth file of mmpose, mmdet or mmpretrain, or of HRNet's authors
-    into:nn.Module=None, # CSPNeXt, RTMPose, HRNet or HRNetPose to fill; None: an RTMPose or HRNetPose of the size that the file holds
+    into:nn.Module=None, # CSPNeXt, RTMPose, HRNet, HRNetPose or DanceHRNet to fill; None: a network of the kind and size that the file holds
     which:str=None, # 'state_dict' or 'ema_state_dict'; None: the first that is there
     split:float=2., # RTMPose: bins per pixel
-    input_size:tuple=(192, 256), # HRNet: (width, height) of the input that it was trained with, px
+    input_size:tuple=None, # HRNets: (width, height) of the input that it was trained with, px; None: 192×256, of HigherHRNet 512×512
 ) -> nn.Module: # the filled model, in evaluation mode
-    "RTMPose or HRNet, or its backbone alone, with published weights; runs no code from the file"
+    "RTMPose, HRNet or HigherHRNet, or a backbone alone, with published weights; runs no code from the file"
     theirs = weights_in(read_checkpoint(file), file, which)
-    hrnet = isinstance(into, (HRNet, HRNetPose)) if into is not None else any('.fuse_layers.' in k for k in theirs)
+    hrnet = isinstance(into, (HRNet, HRNetPose, DanceHRNet)) if into is not None else any('.fuse_layers.' in k for k in theirs)
+    higher = any('deconv_layers.' in k for k in theirs)
     if isinstance(into, (CSPNeXt, HRNet)): theirs = _body(theirs)
     try:
         ours = _rename_hrnet(theirs, isinstance(into, HRNet)) if hrnet else rename(theirs, {**RTMPOSE, **DEPTHWISE})
-        cfg = None if into is not None else guess_hrnet(ours) if hrnet else guess_config(ours, split)
+        if into is None: cfg = (guess_higher if higher else guess_hrnet)(ours) if hrnet else guess_config(ours, split)
     except (KeyError, ValueError) as e:
         lacks = f'it lacks {e}' if isinstance(e, KeyError) else str(e).rstrip('.')
         raise ValueError(f'{file} holds no {"HRNet" if hrnet else "RTMPose"} ({lacks}).') from None
-    if into is None: into = HRNetPose(replace(cfg, input_size=input_size)) if hrnet else RTMPose(cfg)
+    if into is None:
+        if hrnet and input_size: cfg = replace(cfg, input_size=input_size)
+        into = (DanceHRNet if higher else HRNetPose)(cfg) if hrnet else RTMPose(cfg)
     _check_eps(into)
     return fill(into, ours, file)
 
@@ -236,7 +262,7 @@ def _check_eps(model):
     if other: raise ValueError(f'the model to fill has batch norms with eps {other.pop():g}, mmpose trained with 1e-5: build it with '
                                'bn_eps=1e-5 or call set_batch_norm(model, 1e-5, .1) first.')
 
-# %% ../../nbs/18b_checkpoints.ipynb #c041
+# %% ../../nbs/18b_checkpoints.ipynb #c043
 MEAN,STD = (123.675, 116.28, 103.53),(58.395, 57.12, 57.375) # grey levels of R, G, B
 
 def normalize(
@@ -246,7 +272,7 @@ def normalize(
     mean,std = (torch.tensor(c, device=x.device).view(3, 1, 1) for c in (MEAN, STD))
     return ((x.float() - mean)/std).contiguous(memory_format=torch.channels_last)
 
-# %% ../../nbs/18b_checkpoints.ipynb #c044
+# %% ../../nbs/18b_checkpoints.ipynb #c046
 def weights_folder() -> Path:
     "Where shipped weights are"
     return Path(__file__).parents[1]/'weights' if '__file__' in globals() else Path('../poselab/weights')
