@@ -56,7 +56,7 @@ def tag_space_numbers(
     return dict(tags=tags, taken=taken, right=float(right.mean()) if right.size else 1., found=len(of))
 
 # %% ../nbs/29c_tag_space.ipynb #c010
-PERSON = ('#CC79A7', '#009E73', '#56B4E9', '#E69F00', '#6A3D9A', '#8C564B', '#B2DF8A', '#1B1B1B') # one colour per person; over again after eight
+PERSON = ('#CC79A7', '#009E73', '#56B4E9', '#E69F00', '#6A3D9A', '#8C564B', '#B2DF8A', '#1B1B1B') # one per person; over again after eight
 
 def _people_panel(fig, xy, on, n, schema):
     "Everybody's limbs between keypoints that are taken for the same person; a ring where a keypoint is taken for somebody else"
@@ -65,7 +65,8 @@ def _people_panel(fig, xy, on, n, schema):
         limbs = [l for l in schema.limbs if mine[list(l)].all()]
         fig.add_scatter(**path(xy[p], limbs), mode='lines', line=dict(color=PERSON[p % 8], width=3), hoverinfo='skip', row=1, col=1)
         fig.add_scatter(x=xy[p][on[p],0], y=xy[p][on[p],1], mode='markers', hoverinfo='skip', row=1, col=1,
-            marker=dict(size=6, color=[PERSON[t % 8] if t >= 0 else FAINT for t in n['taken'][p][on[p]]], line=dict(color=INK, width=np.where(mine[on[p]], 0., 1.5))))
+            marker=dict(size=6, color=[PERSON[t % 8] if t >= 0 else FAINT for t in n['taken'][p][on[p]]],
+                        line=dict(color=INK, width=np.where(mine[on[p]], 0., 1.5))))
 
 def _tags_panel(fig, on, n, schema):
     "A dot per keypoint: across its tag, down its kind; coloured by whose it is, ringed where it is taken for somebody else's"
@@ -73,7 +74,8 @@ def _tags_panel(fig, on, n, schema):
         k = np.flatnonzero(on[p])
         wrong = n['taken'][p][k] != p
         fig.add_scatter(x=n['tags'][p][k], y=k, mode='markers', name=f'person {p + 1}', row=1, col=2, text=[schema.names[i] for i in k],
-            hovertemplate='%{text}, tag %{x:.2f}', marker=dict(size=8, color=PERSON[p % 8], line=dict(color=INK, width=np.where(wrong, 2., 0.))))
+            hovertemplate='%{text}, tag %{x:.2f}',
+            marker=dict(size=8, color=PERSON[p % 8], line=dict(color=INK, width=np.where(wrong, 2., 0.))))
     fig.update_xaxes(title='tag', zeroline=False, row=1, col=2)
     fig.update_yaxes(tickvals=list(range(on.shape[1])), ticktext=schema.names, range=[on.shape[1] - .4, -.6], row=1, col=2)
 
@@ -91,13 +93,15 @@ def tag_space_figure(
     from poselab.codecs.grouping import torso_first
     n,(H,W) = tag_space_numbers(tags, on, torso_first(schema.names), noise),img.shape[:2]
     fig = make_subplots(1, 2, column_widths=[.55, .45], horizontal_spacing=.13, subplot_titles=['taken for one person', 'tag space'])
-    fig.add_layout_image(source=png_uri(img), x=-.5, y=-.5, sizex=W, sizey=H, xref='x', yref='y', sizing='stretch', layer='below', opacity=.45)
+    fig.add_layout_image(source=png_uri(img), x=-.5, y=-.5, sizex=W, sizey=H, xref='x', yref='y', sizing='stretch',
+        layer='below', opacity=.45)
     _people_panel(fig, xy, on, n, schema)
     _tags_panel(fig, on, n, schema)
     fig.update_xaxes(range=[-.5, W - .5], visible=False, constrain='domain', row=1, col=1)
     fig.update_yaxes(range=[H - .5, -.5], visible=False, scaleanchor='x', constrain='domain', row=1, col=1)
     fig.update_layout(showlegend=False)
-    return look(fig, f'<b>{n["right"]:.0%} of the keypoints in the right place</b><br>' + small(f'{len(on)} people, {n["found"]} found; ringed: taken for somebody else'), 480)
+    second = f'{len(on)} people, {n["found"]} found; ringed: taken for somebody else'
+    return look(fig, f'<b>{n["right"]:.0%} of the keypoints in the right place</b><br>' + small(second), 480)
 
 # %% ../nbs/29c_tag_space.ipynb #c012
 @lru_cache(maxsize=4)

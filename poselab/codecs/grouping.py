@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RANK', 'crowd_hills', 'cell_index', 'read_tags', 'pull_push', 'highest_near', 'peaks', 'match', 'torso_first',
-           'group', 'fill_missing', 'check_grouping', 'resized', 'AssociativeEmbedding', 'shrunk', 'encode', 'losses',
-           'combined', 'people_of', 'true_outputs', 'multi_scale']
+           'group', 'fill_missing', 'check_grouping', 'resized', 'GroupingConfig', 'AssociativeEmbedding', 'shrunk',
+           'encode', 'losses', 'combined', 'people_of', 'true_outputs', 'multi_scale']
 
 # %% ../../nbs/10_grouping.ipynb #c002
 import numpy as np, torch
@@ -173,7 +173,8 @@ def fill_missing(
 def check_grouping(codec):
     "Refuse settings that cannot work"
     s = codec.strides
-    if not s or min(s) < 1 or list(s) != sorted(s, reverse=True): raise ValueError(f'strides {s}: px per cell, coarsest first, for example (4, 2).')
+    if not s or min(s) < 1 or list(s) != sorted(s, reverse=True):
+        raise ValueError(f'strides {s}: px per cell, coarsest first, for example (4, 2).')
     if any(n % t or n < 2*t for n in codec.input_size for t in s):
         raise ValueError(f'input_size {codec.input_size} must be whole cells of {s[0]} px, at least two: take multiples of 32.')
     if codec.heatmap_sigma <= 0 or codec.tag_thr <= 0: raise ValueError(f'{codec}: heatmap_sigma and tag_thr must be above 0.')
@@ -196,9 +197,8 @@ def resized(
 
 # %% ../../nbs/10_grouping.ipynb #c060
 @dataclass(frozen=True)
-class AssociativeEmbedding:
-    "Everyone's keypoints to heatmaps and tags, and back to people"
-    bottom_up = True # one input shows everybody
+class GroupingConfig:
+    "The numbers of bottom-up encoding and grouping"
     input_size:tuple = (512,512) # (width, height) in training, px; decoding takes any size
     strides:tuple = (4,2) # input px per cell of each heatmap scale; tags are at the first
     heatmap_sigma:float = 2. # width of a hill, cells of its own scale
@@ -217,6 +217,12 @@ class AssociativeEmbedding:
     push:float = 5e-4 # weight of the push loss
 
     def __post_init__(self): check_grouping(self)
+
+# %% ../../nbs/10_grouping.ipynb #c061
+class AssociativeEmbedding(GroupingConfig):
+    "Everyone's keypoints to heatmaps and tags, and back to people"
+    bottom_up = True # one input shows everybody
+
     def encode(self, xy:Tensor, v:Tensor=None, mask:Tensor=None) -> tuple: return encode(self, xy, v, mask) # targets, weight
     def losses(self, outputs:tuple, targets:tuple, weight:tuple) -> dict: return losses(outputs, targets, weight)
 
@@ -245,7 +251,7 @@ class AssociativeEmbedding:
         heat,tags,*more = zip(*looks)
         return tuple(torch.cat(same_size(m, False), 1) if m is tags else sum(same_size(m))/len(m) for m in (heat, tags, *more))
 
-# %% ../../nbs/10_grouping.ipynb #c062
+# %% ../../nbs/10_grouping.ipynb #c063
 def shrunk(
     mask:Tensor, # (N, H', W'), 0 or 1
     size:tuple, # (H, W), cells
@@ -254,7 +260,7 @@ def shrunk(
     mask = mask[:,None].float()
     return mask if tuple(mask.shape[-2:]) == tuple(size) else (F.interpolate(mask, size, mode='area') > .5).float()
 
-# %% ../../nbs/10_grouping.ipynb #c063
+# %% ../../nbs/10_grouping.ipynb #c064
 def encode(
     codec:AssociativeEmbedding,
     xy:Tensor, # keypoints, (N, P, K, 2), input px; nan where unknown
@@ -275,7 +281,7 @@ def encode(
         weight.append(shrunk(mask, size[::-1]) if mask is not None else torch.ones(N, 1, 1, 1, device=xy.device).expand(N, 1, *size[::-1]))
     return (maps[0], index, *maps[1:]), tuple(weight)
 
-# %% ../../nbs/10_grouping.ipynb #c064
+# %% ../../nbs/10_grouping.ipynb #c065
 def losses(
     outputs:tuple, # heatmaps (N, K, h, w), tags (N, L·K, h, w), further heatmaps
     targets:tuple, # the same order, cells of tags in place of tags
@@ -287,12 +293,13 @@ def losses(
         raise ValueError(f'The network gives {1 + len(more)} heatmap scales, the codec asks for {1 + len(hills)}: set strides.')
     scales = list(zip((heat, *more), (hill, *hills), weight))
     for p,t,_ in scales:
-        if p.shape != t.shape: raise ValueError(f'Heatmaps {tuple(p.shape)}, targets {tuple(t.shape)}: input_size or strides of the codec differ.')
+        if p.shape == t.shape: continue
+        raise ValueError(f'Heatmaps {tuple(p.shape)}, targets {tuple(t.shape)}: input_size or strides of the codec differ.')
     error = sum(((p.float() - t).square()*m).mean() for p,t,m in scales)/len(scales)
     pull,push = pull_push(read_tags(tags.float(), index), index >= 0)
     return dict(heat=error, pull=pull.mean(), push=push.mean())
 
-# %% ../../nbs/10_grouping.ipynb #c065
+# %% ../../nbs/10_grouping.ipynb #c066
 def combined(
     codec:AssociativeEmbedding,
     outputs:tuple, # heatmaps, tags, further heatmaps
@@ -307,7 +314,7 @@ def combined(
     stride = codec.strides[len(more)]
     return mean, resized(tags, size, mix=False), (size[1]*stride, size[0]*stride)
 
-# %% ../../nbs/10_grouping.ipynb #c066
+# %% ../../nbs/10_grouping.ipynb #c067
 def people_of(
     codec:AssociativeEmbedding,
     heat:Tensor, # (K, H, W)
@@ -331,11 +338,12 @@ def people_of(
         cells,mine = fill_missing(heat, tags.unflatten(0, (-1, K)), mean, cells, found, codec.tag_thr)
     sure = heat[kind,cells[...,1],cells[...,0]]*mine
     maps = heat.expand(len(best), K, H, W)
-    place = dict(none=lambda: cells, quarter=lambda: refine_quarter(maps, cells), dark=lambda: refine_dark(maps, cells, codec.blur))[codec.refine]()
-    xy,there = to_pixels(place, size, (W,H)),found | codec.fill
+    if codec.refine == 'quarter': cells = refine_quarter(maps, cells)
+    if codec.refine == 'dark': cells = refine_dark(maps, cells, codec.blur)
+    xy,there = to_pixels(cells, size, (W,H)),found | codec.fill
     return torch.where(there[...,None], xy, torch.nan), sure, score
 
-# %% ../../nbs/10_grouping.ipynb #c068
+# %% ../../nbs/10_grouping.ipynb #c069
 def true_outputs(
     codec:AssociativeEmbedding,
     xy:Tensor, # keypoints, (N, P, K, 2), input px
@@ -350,7 +358,7 @@ def true_outputs(
     tags = far.masked_fill((index < 0)[...,None,None], torch.inf).argmin(1)*gap
     return heat, tags, *more
 
-# %% ../../nbs/10_grouping.ipynb #c078
+# %% ../../nbs/10_grouping.ipynb #c079
 def multi_scale(
     net, # inputs (N, 3, H, W) to outputs
     x:Tensor, # inputs, (N, 3, H, W)

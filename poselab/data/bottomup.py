@@ -207,7 +207,8 @@ def fit_input(
 ) -> tuple: # (width, height) of the input, px, and the matrix image px to input px, (2, 3)
     "An input for a whole picture: its shape kept, centred, filled up to whole multiples"
     if min(size) < 1: raise ValueError(f'a picture of {size[0]} x {size[1]} px shows nothing.')
-    if multiple < 1 or min(short, longest) < multiple: raise ValueError(f'short {short} and longest {longest} must be at least multiple, {multiple}.')
+    if multiple < 1 or min(short, longest) < multiple:
+        raise ValueError(f'short {short} and longest {longest} must be at least multiple, {multiple}.')
     zoom = min(short/min(size), longest//multiple*multiple/max(size))
     input_size = tuple(max(ceil(n*zoom/multiple - 1e-9), 1)*multiple for n in size)
     return input_size, input_matrix(*whole_region(size, input_size, 'long'), input_size)
