@@ -195,9 +195,9 @@ def _opened(m):
     if isinstance(m, nn.MaxPool2d): return nn.AvgPool2d(m.kernel_size, m.stride, m.padding, m.ceil_mode)
     return nn.Identity() if isinstance(m, (nn.Sigmoid, nn.Hardsigmoid)) else m
 
-def _passes_on(module, back, _):
-    "Backward hook: whether something arrives, not how much"
-    return tuple(b if b is None else b.ne(0).to(b) for b in back)
+def _only_whether(module, inputs, out):
+    "Forward hook: the gradient that comes back to this output says whether, not how much"
+    if out.requires_grad: out.register_hook(lambda g: g.ne(0).to(g))
 
 def _all_open(net):
     "A copy in which every path from input to output is open"
@@ -208,7 +208,7 @@ def _all_open(net):
         if hasattr(m, 'inplace'): m.inplace = False
         if isinstance(m, nn.modules.batchnorm._BatchNorm): m.reset_running_stats()
     for m in net.modules():
-        if not list(m.children()): m.register_full_backward_hook(_passes_on)
+        if not list(m.children()): m.register_forward_hook(_only_whether)
     return net[0]
 
 def reach(
