@@ -19,7 +19,7 @@ from .records import write_whole
 from .modules.counts import count_macs, count_params
 from .models.rtmpose import VARIANTS
 from .predict import NETWORKS, Predictor, load_weights, network, normalize, predict_dataset, weights_path
-from .train import RECIPES, PoseModule, Recipe, TopDownDataset, fit, look, trained, training_data
+from .train import RECIPES, PoseModule, Recipe, fit, look, trained, training_data, views
 from .evaluate.metrics import evaluate
 
 # %% ../nbs/23a_ablate.ipynb #c009
@@ -95,14 +95,15 @@ def try_out(
     cfg = v.recipe.model
     w,h = cfg.input_size
     with torch.random.fork_rng():
-        x,xy = torch.randint(256, (2, 3, h, w), dtype=torch.uint8),torch.rand(2, cfg.num_keypoints, 2)*(min(w, h) - 1)
+        crowd = (3,) if getattr(cfg.codec, 'bottom_up', False) else () # a bottom-up network sees several people in one input
+        x,xy = torch.randint(256, (2, 3, h, w), dtype=torch.uint8),torch.rand(2, *crowd, cfg.num_keypoints, 2)*(min(w, h) - 1)
         try:
             step = PoseModule(v.recipe, load_schema(v.recipe.card), v.build)
             step.log = lambda *a,**k: None
-            _check_output(step.model(normalize(x)), step.codec.encode(xy, torch.ones(xy.shape[:2]))[0])
+            if not crowd: _check_output(step.model(normalize(x)), step.codec.encode(xy, torch.ones(xy.shape[:-1]))[0])
             if v.recipe.aux and look(step.model, normalize(x))[0] is None:
                 raise ValueError('it has no keypoint_maps for the heatmap loss of the others: set aux=0 for all, or give it some.')
-            step.training_step((x, xy, torch.ones(2, cfg.num_keypoints)), 0).backward()
+            step.training_step((x, xy, torch.ones(xy.shape[:-1])), 0).backward()
             return dict(params=count_params(step.model), mmacs=count_macs(step.model, torch.zeros(1, 3, h, w))*1e3)
         except Exception as e: raise ValueError(f'variant {v.name!r} fails: {e}') from e
 
@@ -145,7 +146,7 @@ def run_one(
         if not (out/'weights.safetensors').is_file(): _fit(v, recipe, out, data, **how)
     train,val = data
     pred = predict_dataset(Predictor(trained(recipe, out, v.build)), val, progress=False)
-    n = len(TopDownDataset(train, recipe.model.input_size))
+    n = len(views(recipe, train))
     steps = recipe.epochs*max(n//recipe.batch, 1)
     row = dict(variant=v.name, seed=seed, epochs=recipe.epochs, steps=steps, samples=steps*min(n, recipe.batch), **cost,
         **json.loads((out/'time.json').read_text()), **{k: m for k,m in evaluate(val, pred).items() if ' ' not in k})

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FILE', 'SHARED', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text', 'train', 'own_recipe',
            'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary', 'eval_text', 'score',
-           'score_text', 'counts', 'ablate', 'collect', 'browse', 'show_app', 'export', 'write_onnx', 'predict_path',
-           'lasting', 'warn_unsure', 'clip_rate']
+           'score_text', 'run', 'counts', 'ablate', 'collect', 'browse', 'show_app', 'export', 'write_onnx',
+           'predict_path', 'lasting', 'warn_unsure', 'clip_rate']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, sys
@@ -121,8 +121,9 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
 
 # %% ../nbs/31_cli.ipynb #c019
 @verb()
-@click.argument('recipe', metavar='rendered|lspet|FILE')
+@click.argument('recipe', metavar='RECIPE|FILE')
 @click.option('--out', type=FILE, help='Folder of the run; an unfinished run there goes on. Default: runs/train-RECIPE.')
+@click.option('--like', default='rendered', show_default=True, help='For a FILE: the recipe whose network and settings to use; also dancehrnet, rhpnet (paper size).')
 @click.option('--epochs', type=click.IntRange(1), help='Instead of the number in the recipe.')
 @click.option('--batch', type=click.IntRange(1), help='Inputs per step.')
 @click.option('--start', help='Weights to begin with: a shipped name, or a file.')
@@ -132,31 +133,30 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
 @click.option('--workers', type=click.IntRange(0), help='Processes that prepare inputs.')
 @click.option('--devices', type=int, default=1, show_default=True, help='Processes or GPUs.')
 @click.option('--accelerator', default='auto', show_default=True, help='cpu, gpu, mps or auto.')
-def train(recipe, out, devices, accelerator, as_json, **changes):
+def train(recipe, out, like, devices, accelerator, as_json, **changes):
     """Train the lab size, or go on after a break.
 
-    RECIPE is a recipe by name (rendered, lspet; rendered-2, -3, lspet-2, -3 and -4 go on
-    from the one before), or a COCO keypoint file to train on.
+    RECIPE is a recipe by name: rendered, lspet, rendered-hrnet, lspet-hrnet, or one that goes on from the one before
+    (rendered-2, -3, lspet-2, -3, -4, lspet-hrnet-2). Or FILE is a COCO keypoint file to train on.
     """
     import time
     from dataclasses import replace
     from poselab.train import RECIPES, fit
     began = time.time()
-    plan = RECIPES[recipe] if recipe in RECIPES else own_recipe(recipe)
+    plan = RECIPES[recipe] if recipe in RECIPES else own_recipe(recipe, like)
     plan = replace(plan, **{k: v for k,v in changes.items() if v is not None})
     out = out or Path('runs')/f'train-{Path(recipe).stem}'
     weights = fit(plan, out, devices=devices, accelerator=accelerator)
     return dict(weights=str(weights), folder=str(out), epochs=plan.epochs, seconds=round(time.time() - began, 1))
 
-def own_recipe(file):
-    "A recipe for a keypoint file of one's own: the shape of `rendered`, as many keypoints as the file names"
+def own_recipe(file, like='rendered'):
+    "A recipe for a keypoint file of one's own: settings like another's, as many keypoints as the file names"
     from dataclasses import replace
-    from poselab.data.datasets import read_any
+    from poselab.studies import PAPERS, on_data
     from poselab.train import RECIPES
     if not Path(file).exists(): raise FileNotFoundError(f'{file} is no recipe ({", ".join(RECIPES)}) and no file.')
-    schema = read_any(file).schema
-    base = RECIPES['rendered']
-    return replace(base, data=str(file), card=schema.name, images=0, model=replace(base.model, num_keypoints=schema.num_keypoints))
+    if like not in RECIPES | PAPERS: raise click.UsageError(f'--like {like}: take one of {", ".join(RECIPES | PAPERS)}.')
+    return replace(on_data((RECIPES | PAPERS)[like], file), images=0)
 
 # %% ../nbs/31_cli.ipynb #c021
 def truth_and_predictions(gt, pred, images, weights, skip_faulty=False, progress=True, split=None):
@@ -283,7 +283,42 @@ def score_text(found:dict) -> str: # found: from `score_report`
 
 # %% ../nbs/31_cli.ipynb #c028
 @verb()
-@click.option('--system', help='Only one system, such as S0.')
+@click.argument('film')
+@click.option('--out', type=FILE, help='Picture to write, .png. Default: NAME.running.png; --no-picture for none.')
+@click.option('--no-picture', is_flag=True, help='Only the numbers.')
+@click.option('--weights', default='rendered', show_default=True, help='For films: shipped weights by name, or a file.')
+@click.option('--person', type=int, help="The runner's number. Default: the main person.")
+@click.option('--roll', type=float, default=0., show_default=True, help="Degrees by which upright things lean to the picture's right.")
+@click.option('--fps', type=click.FloatRange(0, min_open=True), help='Frames per second, where a file does not say.')
+@click.option('--sure', type=click.FloatRange(0, 1), default=.3, show_default=True, help='Keypoints of lower confidence are left out.')
+@click.option('--schema', help='Data card that names the keypoints of a results file which does not say.')
+@click.option('--clip', 'video', help='Name of the clip in a file of several.')
+def run(film, out, no_picture, weights, person, roll, fps, sure, schema, video, as_json):
+    """Cadence, contact, lean, knees and left against right of a runner filmed from the side.
+
+    FILM is a film, a folder of frames, or keypoint json. Every figure comes with its 90 % interval; ten strides make a good film.
+    """
+    from poselab.player import Lazy, choose, read_footage
+    from poselab.score.running import running_report, show_running
+    take = choose(read_footage(film, Lazy(weights), fps, schema, False, video, smooth=False, progress=not as_json), person, sure)
+    report = running_report(_known(take), take.schema, take.fps, take.confidence, roll=roll)
+    files = {}
+    if not no_picture:
+        import matplotlib; matplotlib.use('agg')
+        files['picture'] = str(out or Path(f'{Path(film).name.split(".")[0]}.running.png'))
+        show_running(report).savefig(files['picture'], dpi=120)
+    said = [*take.warnings, *report.warnings]
+    if as_json: return dict(gait=report.gait, strides=report.strides, figures=report.as_records(), warnings=said, **files)
+    return dict(text='\n'.join([report.as_text(advice=True), *(f'! {w}' for w in take.warnings), *files.values()]))
+
+def _known(take):
+    "Keypoints, NaN where they do not count"
+    import numpy as np
+    return np.where(take.visible[..., None] > 0, take.keypoints, np.nan)
+
+# %% ../nbs/31_cli.ipynb #c030
+@verb()
+@click.option('--system', help='Only one system: S0 improved RTMPose, S1 dance network, S3 RHPNet.')
 def counts(system, as_json):
     "Published parameters and costs beside ours; exits with 1 if one differs."
     from poselab.published import as_records, as_text, misses, published_table
@@ -292,37 +327,40 @@ def counts(system, as_json):
     return dict(failed=bool(bad), rows=as_records(entries), misses=len(bad), text=as_text(entries)) if not as_json else dict(
         failed=bool(bad), rows=as_records(entries), misses=len(bad))
 
-# %% ../nbs/31_cli.ipynb #c030
+# %% ../nbs/31_cli.ipynb #c032
 @verb()
 @click.option('--seeds', type=click.IntRange(1), default=3, show_default=True, help='Runs per variant.')
-@click.option('--variants', default='baseline,lgag,backbone,fusion', show_default=True, help='Which, separated by commas; the first is compared with.')
-@click.option('--data', 'source', default='rendered', show_default=True, help='rendered, lspet, or a COCO keypoint file.')
+@click.option('--study', type=click.Choice(('gate', 'rfsp', 'attention', 'optimiser', 'dance')), default='gate', show_default=True,
+    help="Which of the papers' questions: RTMPose's gate, RHPNet's context, attention and optimiser, the dance network's parts.")
+@click.option('--variants', help='Some of its variants, separated by commas; the first is compared with. Default: all.')
+@click.option('--data', 'source', help="rendered, lspet, or a COCO keypoint file. Default: the study's.")
 @click.option('--epochs', type=click.IntRange(1), help="Instead of the recipe's.")
 @click.option('--images', type=click.IntRange(1), help='Rendered pictures to learn from.')
-@click.option('--out', type=FILE, default=Path('runs/ablate'), show_default=True, help='Folder of the runs; finished ones are not repeated.')
-def ablate(seeds, variants, source, epochs, images, out, as_json):
+@click.option('--out', type=FILE, help='Folder of the runs; finished ones are not repeated. Default: runs/study-NAME.')
+def ablate(seeds, study, variants, source, epochs, images, out, as_json):
     """Does a part of the network help? Variants under equal budgets, seed by seed.
 
     Prints means with their standard errors, paired differences with a 95 % interval, and what it cost; draws ablation.png. Ctrl-C stops it, the same
-    command goes on. The recipes' own length takes many hours on two cores: begin with --epochs 4 --images 2000.
+    command goes on. The study `gate` has the length of the recipes, many hours on two cores: begin with --epochs 4 --images 2000. The others are short.
     """
     from dataclasses import replace
     from poselab.ablate import ablate, draw_ablation
-    from poselab.models.rtmpose import VARIANTS
-    from poselab.train import RECIPES
-    names = variants.split(',')
+    from poselab.studies import STUDIES, on_data
+    plan = STUDIES[study]
+    names = variants.split(',') if variants else list(plan.variants)
     if len(set(names)) < max(len(names), 2): raise click.UsageError('--variants: name two or more, each once.')
-    if unknown := [v for v in names if v not in VARIANTS]:
-        raise click.UsageError(f'--variants: {", ".join(unknown)} unknown; there are {", ".join(VARIANTS)}.')
-    recipe = RECIPES[source] if source in RECIPES else own_recipe(source)
+    if unknown := [v for v in names if v not in plan.variants]:
+        raise click.UsageError(f'--variants: {", ".join(unknown)} unknown in the study {study}; there are {", ".join(plan.variants)}.')
+    recipe = on_data(plan.recipe, source) if source else plan.recipe
     recipe = replace(recipe, **{k: v for k,v in dict(epochs=epochs, images=images).items() if v})
-    found = ablate({k: VARIANTS[k] for k in names}, recipe, seeds, out, progress=not as_json)
+    out = out or Path('runs')/f'study-{study}'
+    found = ablate({k: plan.variants[k] for k in names}, recipe, seeds, out, progress=not as_json)
     picture = draw_ablation(found)[0].figure
     picture.savefig(out/'ablation.png', dpi=120)
     files = dict(results=str(out/'results.json'), picture=str(out/'ablation.png'))
     return dict(summary=found.summary(), **files) if as_json else dict(text='\n'.join([str(found), *files.values()]))
 
-# %% ../nbs/31_cli.ipynb #c032
+# %% ../nbs/31_cli.ipynb #c034
 @verb()
 @click.argument('films', type=FILE, nargs=-1)
 @click.option('--out', type=FILE, required=True, help='Folder of the collection; what is there already goes on.')
@@ -351,7 +389,7 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
     say_faults(faults)
     return found
 
-# %% ../nbs/31_cli.ipynb #c034
+# %% ../nbs/31_cli.ipynb #c036
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
@@ -390,7 +428,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c036
+# %% ../nbs/31_cli.ipynb #c038
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -418,7 +456,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c037
+# %% ../nbs/31_cli.ipynb #c039
 def predict_path(path, weights, images, out, video, fps, every, seconds) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['NETWORKS', 'AHEAD', 'network', 'LoadedModel', 'save_weights', 'shipped_poses', 'weights_path', 'load_weights',
            'find_people', 'hog_detector', 'default_detector', 'outputs', 'cut_inputs', 'as_instances', 'as_people',
-           'Runner', 'Source', 'whole_boxes', 'open_source', 'batches', 'next_boxes', 'look', 'distinct', 'carry',
-           'number', 'Predictor', 'predict_dataset', 'save_stream', 'predict_clip']
+           'Runner', 'keypoints_in', 'people_in', 'Source', 'whole_boxes', 'open_source', 'batches', 'next_boxes',
+           'look', 'distinct', 'carry', 'number', 'Predictor', 'predict_dataset', 'save_stream', 'predict_clip']
 
 # %% ../nbs/22a_predict.ipynb #c003
 import json, warnings
@@ -19,10 +19,13 @@ from safetensors.torch import save
 from .schema import PoseSchema, load_schema
 from .records import Clip, Instances, PoseData, open_camera, open_clip, read_ahead, write_video, write_whole
 from .data.geometry import apply, box_iou, box_to_center_size, input_matrix, invert, keypoints_to_box, oks, warp
+from .codecs.grouping import multi_scale
 from .modules.blocks import fuse
 from .draw import paint_pose
 from .data.datasets import write_results
+from .models.dancehrnet import DanceHRNet, DanceHRNetConfig
 from .models.hrnet import HRNetConfig, HRNetPose
+from .models.rhpnet import RHPNet, RHPNetConfig
 from .models.rtmpose import RTMPose, RTMPoseConfig
 from .models.checkpoints import MEAN, STD, normalize, read_note, weights_folder
 from .track import OneEuro, Tracker
@@ -30,7 +33,9 @@ from .track import OneEuro, Tracker
 # %% ../nbs/22a_predict.ipynb #c009
 NETWORKS = { # what a file says it is -> configuration and network
     'poselab-rtmpose-1': (RTMPoseConfig, RTMPose),
-    'poselab-hrnet-1': (HRNetConfig, HRNetPose)}
+    'poselab-hrnet-1': (HRNetConfig, HRNetPose),
+    'poselab-rhpnet-1': (RHPNetConfig, RHPNet),
+    'poselab-dancehrnet-1': (DanceHRNetConfig, DanceHRNet)}
 
 def network(
     cfg, # configuration of one of the `NETWORKS`
@@ -193,9 +198,10 @@ class Runner:
         batch:int=64, # inputs per forward pass
         padding:float=None, # the region's side over the box's side; None: as in training
         device:str='cpu', # where the network runs
+        scales:tuple=(1.,), # sizes at which a bottom-up network looks, share of its input; more than one: multi-scale test
     ):
         self.loaded = weights if isinstance(weights, LoadedModel) else load_weights(weights)
-        self.flip_test,self.batch,self.device,self._detector = flip_test,batch,device,detector
+        self.flip_test,self.batch,self.device,self.scales,self._detector = flip_test,batch,device,tuple(scales),detector
         self.padding = padding or self.loaded.meta.get('recipe', {}).get('augment', {}).get('padding', 1.25)
         self.net = self.loaded.model
         if isinstance(self.net, nn.Module): self.net = fuse(self.net).to(device, memory_format=torch.channels_last).eval()
@@ -214,36 +220,43 @@ class Runner:
         if not self.bottom_up: return cut_inputs(img, bbox, self.input_size, self.padding)
         return cut_inputs(img, np.array([[0., 0., *img.shape[1::-1]]]), self.input_size, 1.)
 
-    @torch.inference_mode()
-    def run(self,
-        inputs:np.ndarray, # (N, height, width, 3) uint8
-        film:bool=False, # decides the flip test where it was left open
-    ) -> tuple: # keypoints (N, K, 2) in input px, confidence (N, K) in 0..1
-        "Network and codec, in batches"
-        if not len(inputs): return np.zeros((0, self.schema.num_keypoints, 2)), np.zeros((0, self.schema.num_keypoints))
-        flip = (not film) if self.flip_test is None else self.flip_test
-        parts = [self._run(inputs[i:i+self.batch], flip) for i in range(0, len(inputs), self.batch)]
-        return tuple(np.concatenate(p) for p in zip(*parts))
+    def flips(self, film:bool) -> tuple|None: # mirror permutation for the flip test, or None
+        return self.schema.flip if ((not film) if self.flip_test is None else self.flip_test) else None
 
-    def _look(self, inputs, flip):
-        x = normalize(torch.from_numpy(inputs).to(self.device).permute(0, 3, 1, 2))
-        return outputs(self.net, x, self.codec, self.schema.flip if flip else None)
+    def run(self, inputs:np.ndarray, film:bool=False) -> tuple: return keypoints_in(self, inputs, film)
+    def groups(self, inputs:np.ndarray, film:bool=False) -> list: return people_in(self, inputs, film)
 
-    def _run(self, inputs, flip):
-        xy,conf = self.codec.decode(*self._look(inputs, flip))
-        return xy.double().cpu().numpy(), conf.cpu().numpy()
+# %% ../nbs/22a_predict.ipynb #c023
+def _look(runner, inputs, order):
+    x = normalize(torch.from_numpy(inputs).to(runner.device).permute(0, 3, 1, 2))
+    if runner.bottom_up and runner.scales != (1.,): return multi_scale(runner.net, x, runner.codec, runner.scales, order)
+    return outputs(runner.net, x, runner.codec, order)
 
-    @torch.inference_mode()
-    def groups(self,
-        inputs:np.ndarray, # (N, height, width, 3) uint8, whole pictures
-        film:bool=False, # decides the flip test where it was left open
-    ) -> list: # for each input keypoints (P, K, 2), input px, confidence (P, K), score (P,), best first
-        "Everybody in each input, of a bottom-up network"
-        flip,n = (not film) if self.flip_test is None else self.flip_test,max(self.batch//8, 1) # whole pictures are large
-        found = [one for i in range(0, len(inputs), n) for one in self.codec.decode(self._look(inputs[i:i+n], flip))]
-        return [(xy.double().cpu().numpy(), conf.cpu().numpy(), score.cpu().numpy()) for xy,conf,score in found]
+@torch.inference_mode()
+def keypoints_in(
+    runner:Runner,
+    inputs:np.ndarray, # of one person each, (N, height, width, 3) uint8
+    film:bool=False, # decides the flip test where it was left open
+) -> tuple: # keypoints (N, K, 2) in input px, confidence (N, K) in 0..1
+    "Network and codec, in batches"
+    K,n = runner.schema.num_keypoints,runner.batch
+    if not len(inputs): return np.zeros((0, K, 2)), np.zeros((0, K))
+    parts = [runner.codec.decode(*_look(runner, inputs[i:i+n], runner.flips(film))) for i in range(0, len(inputs), n)]
+    xy,conf = (torch.cat(p) for p in zip(*parts))
+    return xy.double().cpu().numpy(), conf.cpu().numpy()
 
-# %% ../nbs/22a_predict.ipynb #c024
+@torch.inference_mode()
+def people_in(
+    runner:Runner, # of a bottom-up network
+    inputs:np.ndarray, # whole pictures, (N, height, width, 3) uint8
+    film:bool=False, # decides the flip test where it was left open
+) -> list: # for each input keypoints (P, K, 2), input px, confidence (P, K), score (P,), best first
+    "Everybody in each input"
+    n = max(runner.batch//8, 1) # whole pictures are large
+    found = [one for i in range(0, len(inputs), n) for one in runner.codec.decode(_look(runner, inputs[i:i+n], runner.flips(film)))]
+    return [(xy.double().cpu().numpy(), conf.cpu().numpy(), score.cpu().numpy()) for xy,conf,score in found]
+
+# %% ../nbs/22a_predict.ipynb #c025
 @dataclass
 class Source:
     "Pictures from anywhere, one after the other"
@@ -279,7 +292,7 @@ def whole_boxes(
     bbox = np.asarray(bbox, float).reshape(-1, 4)
     return bbox[np.isfinite(bbox).all(1) & (bbox[:, 2:] > 0).all(1)]
 
-# %% ../nbs/22a_predict.ipynb #c025
+# %% ../nbs/22a_predict.ipynb #c026
 def open_source(
     source, # path, number of a camera, Clip, PoseData, array, or iterable of arrays
     boxes=None, # for each picture (P, 4), px
@@ -307,7 +320,7 @@ def _data_source(data):
     items = ((im.id, max(im.frame, 0)/25, _safely(data.image, im.id), whole_boxes(data.of(im.id).bbox) if known else None) for im in data.images)
     return Source(items, len(data), film, known)
 
-# %% ../nbs/22a_predict.ipynb #c028
+# %% ../nbs/22a_predict.ipynb #c029
 AHEAD = 16 # inputs or pictures that share a forward pass
 
 def batches(
@@ -345,7 +358,7 @@ def _grouped(predictor, hold, film):
         nobody = Instances.empty(predictor.schema.num_keypoints)
         yield item, as_people(*next(found), M[0]).replace(image_id=item[0]) if len(boxes) else nobody
 
-# %% ../nbs/22a_predict.ipynb #c030
+# %% ../nbs/22a_predict.ipynb #c031
 def next_boxes(
     people:Instances, # of one frame
     shape:tuple, # of the picture, (H, W, ...)
@@ -374,7 +387,7 @@ def look(
         new = np.where(firm[:, None], better, new)
     return np.concatenate([boxes, new]), np.concatenate([iou.max(0, initial=0) >= .3, np.ones(len(new), bool)])
 
-# %% ../nbs/22a_predict.ipynb #c031
+# %% ../nbs/22a_predict.ipynb #c032
 def distinct(
     people:Instances, # of one frame, those who were there first in front
     oks_sigmas:np.ndarray, # (K,)
@@ -408,7 +421,7 @@ def carry(
         yield item, people[stay & known]
         boxes,lost,known = np.where(firm[:, None], ahead, boxes)[stay],lost[stay],known[stay]
 
-# %% ../nbs/22a_predict.ipynb #c032
+# %% ../nbs/22a_predict.ipynb #c033
 def number(
     predictor, # weights at work
     found, # (item, Instances) in order
@@ -427,7 +440,7 @@ def number(
         n += len(people)
         yield img, people.replace(id=ids, extra=[{'time': round(float(t), 4)} for _ in ids])
 
-# %% ../nbs/22a_predict.ipynb #c034
+# %% ../nbs/22a_predict.ipynb #c035
 class Predictor(Runner):
     "Weights at work: people in, keypoints in image px out"
     def on_image(self,
@@ -470,7 +483,7 @@ class Predictor(Runner):
         track = src.film if track is None else track
         return number(self, found, src, track, OneEuro if smooth is True else smooth or None, progress)
 
-# %% ../nbs/22a_predict.ipynb #c036
+# %% ../nbs/22a_predict.ipynb #c037
 def _chunks(predictor, data, rows, progress):
     "Inputs, matrices and rows of a data set, about one batch at a time"
     from tqdm.auto import tqdm
@@ -499,7 +512,7 @@ def predict_dataset(
     return as_instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
         id=inst.id[rows], track_id=inst.track_id[rows], area=inst.area[rows])
 
-# %% ../nbs/22a_predict.ipynb #c045
+# %% ../nbs/22a_predict.ipynb #c046
 def save_stream(
     pairs, # (picture, Instances), from `Predictor.watch`
     schema:PoseSchema, # of the predictor
@@ -531,7 +544,7 @@ def _one_size(frames):
         size = size or img.shape[1::-1]
         yield img if img.shape[1::-1] == size else cv2.resize(img, size)
 
-# %% ../nbs/22a_predict.ipynb #c049
+# %% ../nbs/22a_predict.ipynb #c050
 def predict_clip(
     predictor:Predictor, # weights at work
     clip:Clip, # frames in order

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'RENDERED_VAL_SEED', 'OWN', 'RECIPES', 'Recipe', 'EpochSampler', 'TopDownDataset', 'training_data',
-           'PoseDataModule', 'resized', 'first_model', 'look', 'PoseModule', 'learning_rate', 'optimizer_for',
-           'trainer_for', 'fit', 'history', 'save_own', 'trained']
+           'views', 'PoseDataModule', 'resized', 'first_model', 'look', 'nearest_people', 'PoseModule', 'learning_rate',
+           'optimizer_for', 'trainer_for', 'fit', 'history', 'save_own', 'trained']
 
 # %% ../nbs/23_train.ipynb #c003
 import csv, json, math, time
@@ -22,10 +22,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from .schema import PoseSchema, load_schema
 from .records import PoseData, write_whole
 from .data.augment import MILD, NONE, AugmentConfig, augment
+from .data.bottomup import BottomUpDataset
 from .data.datasets import read_any, read_lspet
 from .data.figures import rendered_dataset
 from .codecs.heatmap import Heatmap
 from .codecs.simcc import SimCC
+from .models.hrnet import HRNET_LAB
 from .models.rtmpose import LAB, RTMPose
 from .predict import LoadedModel, load_weights, network, normalize, read_note, save_weights
 
@@ -131,7 +133,22 @@ def training_data(
     val = np.random.default_rng(0).random(len(ids)) < .1
     return data.subset(ids[~val]), data.subset(ids[val])
 
-# %% ../nbs/23_train.ipynb #c015
+# %% ../nbs/23_train.ipynb #c016
+def views(
+    recipe:Recipe,
+    data:PoseData, # pictures and people
+    cfg:AugmentConfig=None, # how far views differ; None: every picture as it is
+) -> Dataset: # of (input, keypoints, visibility), and for whole pictures where labels are complete
+    "Inputs as the recipe's network wants them"
+    codec,still = recipe.model.codec,replace(NONE, padding=recipe.augment.padding)
+    if getattr(codec, 'bottom_up', False):
+        side = 'short' if cfg else 'long' # to look at a picture, look at all of it
+        return BottomUpDataset(data, codec.input_size, cfg or still, seed=recipe.seed, max_people=codec.max_people, side=side)
+    if not cfg: return TopDownDataset(data, codec.input_size, still)
+    late = replace(MILD, padding=cfg.padding)
+    return TopDownDataset(data, codec.input_size, cfg, late, math.ceil(recipe.mild*recipe.epochs), recipe.seed, 2048)
+
+# %% ../nbs/23_train.ipynb #c017
 class PoseDataModule(L.LightningDataModule):
     "Loaders for a recipe"
     def __init__(self,
@@ -144,19 +161,17 @@ class PoseDataModule(L.LightningDataModule):
 
     def train_dataloader(self):
         r = self.recipe
-        data = TopDownDataset(self.train, r.model.input_size, r.augment, replace(MILD, padding=r.augment.padding),
-            math.ceil(r.mild*r.epochs), r.seed, 2048)
+        data = views(r, self.train, r.augment)
         rank,world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return DataLoader(data, r.batch, sampler=EpochSampler(len(data), r.seed, True, rank, world), drop_last=len(data) >= r.batch,
             num_workers=r.workers, persistent_workers=r.workers > 0, worker_init_fn=_one_thread)
 
     def val_dataloader(self):
-        r = self.recipe
-        return DataLoader(TopDownDataset(self.val, r.model.input_size, replace(NONE, padding=r.augment.padding)), 2*r.batch)
+        return DataLoader(views(self.recipe, self.val), 2*self.recipe.batch)
 
 def _one_thread(worker:int): cv2.setNumThreads(0); torch.set_num_threads(1)
 
-# %% ../nbs/23_train.ipynb #c017
+# %% ../nbs/23_train.ipynb #c019
 def resized(
     model:torch.nn.Module, # trained network, one of `NETWORKS`
     input_size:tuple, # (width, height) wanted, px
@@ -177,7 +192,7 @@ def _stretched(model, new):
     for k,n in zip(bins, new.cfg.bins): state[k] = F.interpolate(state[k].t()[None], n, mode='linear')[0].t()
     return state
 
-# %% ../nbs/23_train.ipynb #c020
+# %% ../nbs/23_train.ipynb #c022
 def first_model(
     recipe:Recipe,
 ) -> torch.nn.Module:
@@ -188,7 +203,7 @@ def first_model(
         raise ValueError(f'{recipe.start} is another network than the recipe asks for: start from weights of the same shape.')
     return found if found.cfg == recipe.model else resized(found, recipe.model.input_size)
 
-# %% ../nbs/23_train.ipynb #c022
+# %% ../nbs/23_train.ipynb #c024
 def look(
     net:torch.nn.Module, # gives what its codec reads
     x:Tensor, # input, (N, 3, H, W), normalised colours
@@ -198,7 +213,21 @@ def look(
     maps = net.keypoint_maps(x)
     return maps, net.head.classify(maps)
 
-# %% ../nbs/23_train.ipynb #c023
+# %% ../nbs/23_train.ipynb #c025
+def nearest_people(
+    found:list, # of each picture (keypoints (P, K, 2), input px, confidence, score)
+    xy:Tensor, # keypoints of the truth, (N, Q, K, 2), input px
+    v:Tensor, # their visibility, (N, Q, K)
+) -> Tensor: # (N, Q, K, 2): for everybody the nearest that was found; nan where nobody was
+    "A quick pairing, to watch a bottom-up network learn"
+    out = torch.full_like(xy, torch.nan)
+    for n,(p,*_) in enumerate(found):
+        if not len(p): continue
+        off = torch.where(v[n, :, None] > 0, (xy[n, :, None] - p).norm(dim=-1), 0.).nan_to_num(1e4).sum(-1) # (Q, P)
+        out[n] = p[off.argmin(1)]
+    return out
+
+# %% ../nbs/23_train.ipynb #c026
 class PoseModule(L.LightningModule):
     "A network, its codec and its optimiser"
     def __init__(self,
@@ -222,9 +251,9 @@ class PoseModule(L.LightningModule):
         return (-(share*maps.float().flatten(2).log_softmax(-1)).sum(-1)*weight).sum()/weight.sum().clamp_min(1)
 
     def training_step(self, batch, i):
-        x,xy,v = batch
+        x,xy,v,*masks = batch
         maps,out = look(self.model, normalize(x))
-        targets,weight = self.codec.encode(xy, v)
+        targets,weight = self.codec.encode(xy, v, *masks)
         loss = self.codec.loss(out, targets, weight)/(len(x) if isinstance(self.codec, SimCC) else 1) # SimCC's sums over inputs
         self.log('loss', loss, prog_bar=True, on_step=False, on_epoch=True)
         if maps is None: return loss
@@ -233,16 +262,17 @@ class PoseModule(L.LightningModule):
         return loss + self.recipe.aux*aux
 
     def validation_step(self, batch, i):
-        x,xy,v = batch
-        p,_ = self.codec.decode(*self.model(normalize(x)))
-        off = (p - xy).norm(dim=-1)[v > 0]/max(self.codec.input_size)
+        x,xy,v = batch[:3]
+        out = self.model(normalize(x))
+        p = nearest_people(self.codec.decode(out), xy, v) if getattr(self.codec, 'bottom_up', False) else self.codec.decode(*out)[0]
+        off = ((p - xy).norm(dim=-1)[v > 0]/max(self.codec.input_size)).nan_to_num(1.)
         self.log_dict(dict(val_off=off.mean(), val_hit=(off < .05).float().mean()), prog_bar=True, batch_size=int((v > 0).sum()))
 
     def configure_optimizers(self):
         r = self.recipe
         return optimizer_for(self, r, self.trainer.estimated_stepping_batches, r.optimizer, drops=r.drops, drop=r.drop)
 
-# %% ../nbs/23_train.ipynb #c025
+# %% ../nbs/23_train.ipynb #c028
 def learning_rate(
     t:int, # step
     steps:int, # number of steps of the run
@@ -256,7 +286,7 @@ def learning_rate(
     fall = max(0., (t/max(steps, 1) - flat)/(1 - flat))
     return min(1., (t + 1)/max(warmup, 1))*(.01 + .99*(1 + math.cos(math.pi*min(fall, 1.)))/2)
 
-# %% ../nbs/23_train.ipynb #c026
+# %% ../nbs/23_train.ipynb #c029
 def optimizer_for(
     module:torch.nn.Module, # what is trained
     recipe:Recipe,
@@ -270,7 +300,7 @@ def optimizer_for(
     sched = torch.optim.lr_scheduler.LambdaLR(opt, partial(learning_rate, steps=steps, warmup=recipe.warmup, flat=recipe.flat, **falls))
     return dict(optimizer=opt, lr_scheduler=dict(scheduler=sched, interval='step'))
 
-# %% ../nbs/23_train.ipynb #c029
+# %% ../nbs/23_train.ipynb #c032
 def trainer_for(
     recipe:Recipe,
     folder, # where the run is kept
@@ -290,7 +320,7 @@ def trainer_for(
         log_every_n_steps=20, use_distributed_sampler=False, enable_progress_bar=progress, enable_model_summary=False,
         num_sanity_val_steps=0, default_root_dir=folder)
 
-# %% ../nbs/23_train.ipynb #c030
+# %% ../nbs/23_train.ipynb #c033
 def fit(
     recipe:Recipe, # what to do
     folder, # where the run is kept; an unfinished run there is continued
@@ -323,7 +353,7 @@ def _same_recipe(recipe, folder):
         raise ValueError(f'{folder} holds a run with another recipe ({", ".join(other)} differ): choose another folder.')
     write_whole(note, json.dumps(now, indent=1))
 
-# %% ../nbs/23_train.ipynb #c033
+# %% ../nbs/23_train.ipynb #c036
 def history(
     folder, # where a run is kept
 ) -> dict: # {name: {epoch: value}}
@@ -335,7 +365,7 @@ def history(
                 if v and k not in ('epoch', 'step'): curves.setdefault(k, {})[int(row['epoch'])] = float(v)
     return curves
 
-# %% ../nbs/23_train.ipynb #c042
+# %% ../nbs/23_train.ipynb #c045
 OWN = 'own-network' # its shape is known to a function, not to the file
 
 def save_own(
@@ -350,7 +380,7 @@ def save_own(
         raise ValueError(f'{path}: the weights hold nan or inf (or do not fit 16 bits); nothing was written.')
     return write_whole(path, save(tensors, dict(format=OWN, card=card, meta=json.dumps(meta or {}))))
 
-# %% ../nbs/23_train.ipynb #c043
+# %% ../nbs/23_train.ipynb #c046
 def trained(
     recipe:Recipe, # as given to `fit`
     folder, # as given to `fit`
@@ -365,7 +395,7 @@ def trained(
     net.load_state_dict({k: v.float() if v.is_floating_point() else v for k,v in tensors.items()})
     return LoadedModel(net.eval(), cfg.codec, load_schema(note['card']), json.loads(note['meta']), path.stem)
 
-# %% ../nbs/23_train.ipynb #c047
+# %% ../nbs/23_train.ipynb #c050
 RECIPES = dict(
     rendered = Recipe(data='rendered', card='rendered', model=replace(LAB, input_size=(96,128)), epochs=18, images=5000, precision='bf16-mixed',
         augment=AugmentConfig(scale=(.7, 1.35), angle=.7)),
@@ -379,3 +409,9 @@ RECIPES['lspet-2'] = replace(RECIPES['lspet'], start='runs/train-lspet/weights.s
 RECIPES['lspet-3'] = replace(RECIPES['lspet-2'], start='runs/train-lspet-2/weights.safetensors', epochs=17, lr=1.5e-3, warmup=200, flat=.99, seed=2)
 RECIPES['lspet-4'] = replace(RECIPES['lspet-3'], start='runs/train-lspet-3/weights.safetensors', epochs=40, flat=.25, mild=.8, seed=4,
     model=replace(RECIPES['lspet'].model, input_size=(192,192)))
+RECIPES['rendered-hrnet'] = replace(RECIPES['rendered'], model=HRNET_LAB, epochs=12, batch=32, lr=2e-3, flat=.3,
+    augment=AugmentConfig(half_body=.1, scale=(.75, 1.3), angle=.6, padding=1.1))
+RECIPES['lspet-hrnet'] = replace(RECIPES['lspet'], model=replace(HRNET_LAB, blocks=2, num_keypoints=14, input_size=(128,128), heatmap_sigma=1.5),
+    epochs=36, batch=32, lr=2e-3, flat=.3, augment=replace(RECIPES['lspet'].augment, padding=1.1))
+RECIPES['lspet-hrnet-2'] = replace(RECIPES['lspet-hrnet'], start='runs/train-lspet-hrnet/weights.safetensors', epochs=14, lr=1e-3, warmup=100, flat=.2, mild=.7,
+    seed=1, model=replace(RECIPES['lspet-hrnet'].model, input_size=(192,192)))

@@ -218,7 +218,7 @@ def gate_model(
 def trained_gates() -> list: # names of shipped weights that have a gate; empty if none are shipped
     "Which trained gates are at hand"
     from poselab.predict import shipped_poses
-    return sorted([n for n in shipped_poses() if gate_model(n).cfg.gate], key=lambda n: n != 'rendered')
+    return sorted([n for n in shipped_poses() if getattr(gate_model(n).cfg, 'gate', None)], key=lambda n: n != 'rendered')
 
 # %% ../nbs/29_widgets.ipynb #c029
 def gate_input(

@@ -23,7 +23,7 @@ models.checkpoints
 detect track onnx_export
 predict
 train
-traindetect
+traindetect studies
 evaluate.metrics
 evaluate.errors
 browse ablate

@@ -4,7 +4,9 @@ import numpy as np, pytest, torch
 from poselab.data.augment import AugmentConfig
 from poselab.data.figures import rendered_dataset
 from poselab.evaluate.metrics import evaluate
+from poselab.models.dancehrnet import DANCE_LAB
 from poselab.models.hrnet import HRNET_LAB
+from poselab.models.rhpnet import RHPNET_LAB
 from poselab.models.rtmpose import LAB
 from poselab.onnx_export import export_onnx
 from poselab.predict import NETWORKS, Predictor, load_weights, network, predict_dataset, save_weights
@@ -12,7 +14,9 @@ from poselab.train import OPTIMIZERS, Recipe, first_model, fit, optimizer_for, r
 
 TINY = dict(
     rtmpose=replace(LAB, input_size=(64, 96), widen=.125),
-    hrnet=replace(HRNET_LAB, channels=(8, 8, 16, 16), input_size=(64, 96)))
+    hrnet=replace(HRNET_LAB, channels=(8, 8, 16, 16), input_size=(64, 96)),
+    rhpnet=replace(RHPNET_LAB, channels=(16, 16, 16, 16), input_size=(64, 96)),
+    dancehrnet=replace(DANCE_LAB, channels=(8, 8, 16, 16), num_keypoints=17, input_size=(96, 64)))
 QUICK = dict(epochs=1, batch=4, warmup=2, ema=.5, workers=0, augment=AugmentConfig(half_body=0., scale=(.9, 1.1), angle=.3))
 
 @pytest.fixture(scope='module')
@@ -35,7 +39,7 @@ def test_a_network_goes_through_the_house(kind, dancers, tmp_path):
     again = predict_dataset(Predictor(export_onnx(loaded, tmp_path/'net.onnx')), dancers, progress=False)
     np.testing.assert_allclose(again.confidence, found.confidence, atol=1e-4)
 
-@pytest.mark.parametrize('kind', [k for k in TINY if k != 'rtmpose']) # whose classifiers want more steps than a test has
+@pytest.mark.parametrize('kind', ['hrnet', 'rhpnet']) # RTMPose's classifiers and tags want more steps than a test has
 def test_a_network_learns_one_dancer_by_heart(kind, dancers, tmp_path):
     one = dancers.subset([dancers.images[0].id])
     still = replace(QUICK['augment'], flip=0., scale=(1., 1.), turn=0., shift_chance=0., erase=0., blur=0.)
@@ -50,7 +54,7 @@ def test_a_network_begins_at_another_size_with_what_it_knew(kind):
     big = resized(net, (96, 128)).eval()
     assert big.cfg.input_size == (96, 128)
     same = resized(net, TINY[kind].input_size).eval()
-    x = torch.randn(1, 3, 96, 64, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(1, 3, *TINY[kind].input_size[::-1], generator=torch.Generator().manual_seed(0))
     with torch.no_grad(): torch.testing.assert_close(same(x)[0], net(x)[0], atol=1e-4, rtol=1e-4)
 
 def test_weights_of_one_network_are_no_start_for_another(tmp_path):

@@ -190,7 +190,7 @@ _HIGHER = { # the head of HigherHRNet
 
 HRNET = {**_HRNET, 'backbone': 'backbone', 'head.final_layer': 'head', 'keypoint_head.final_layer': 'head', # mmpose, new and old
          **{f'keypoint_head.{k}': v for k,v in _HIGHER.items()}, **ENDS}
-HRNET_BARE = {**{k: f'backbone.{v}' for k,v in _HRNET.items()}, 'final_layer': 'head', **_HIGHER, **ENDS} # their authors: no word for the backbone
+HRNET_BARE = {**{k: f'backbone.{v}' for k,v in _HRNET.items()}, 'final_layer': 'head', **_HIGHER, **ENDS} # authors: no word for the body
 
 # %% ../../nbs/18b_checkpoints.ipynb #c030
 def _count(state, pattern): # 1 + the largest number in that place
@@ -221,7 +221,8 @@ def guess_higher(
                    head_blocks=max(_count(state, r'head\.finer\.(\d+)\.body\.') - 3, 0))
 
 # %% ../../nbs/18b_checkpoints.ipynb #c032
-_HEADS = ('head', 'keypoint_head', 'final_layer', 'final_layers', 'deconv_layers', 'incre_modules', 'downsamp_modules', 'classifier') # what HRNet files carry beside it
+_HEADS = ('head', 'keypoint_head', 'final_layer', 'final_layers', 'deconv_layers', 'incre_modules', 'downsamp_modules',
+          'classifier') # what HRNet files carry beside a backbone
 
 def _body(state): # weights of the backbone alone, without a word in front
     inner = {k.removeprefix('backbone.'): v for k,v in state.items() if k.startswith('backbone.')}
@@ -234,7 +235,7 @@ def _rename_hrnet(state, body=False): # `body`: the model to fill is a backbone
 # %% ../../nbs/18b_checkpoints.ipynb #c033
 def load_mmpose_checkpoint(
     file, # .pth file of mmpose, mmdet or mmpretrain, or of HRNet's authors
-    into:nn.Module=None, # CSPNeXt, RTMPose, HRNet, HRNetPose or DanceHRNet to fill; None: a network of the kind and size that the file holds
+    into:nn.Module=None, # CSPNeXt, RTMPose, HRNet, HRNetPose or DanceHRNet to fill; None: of the kind and size that the file holds
     which:str=None, # 'state_dict' or 'ema_state_dict'; None: the first that is there
     split:float=2., # RTMPose: bins per pixel
     input_size:tuple=None, # HRNets: (width, height) of the input that it was trained with, px; None: 192×256, of HigherHRNet 512×512
