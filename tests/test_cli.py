@@ -109,6 +109,28 @@ def test_ablate_wants_two_known_variants(tmp_path):
     assert 'each once' in refused('ablate', '--variants', 'lgag,lgag', '--out', tmp_path/'a')
     assert 'unknown' in refused('ablate', '--variants', 'lgag,nobody', '--out', tmp_path/'a')
 
+def test_ablate_asks_every_study_by_name_and_runs_one(dancers, tmp_path):
+    pytest.importorskip('lightning')
+    from poselab.cli import ablate
+    from poselab.studies import STUDIES
+    assert next(p for p in ablate.params if p.name == 'study').type.choices == tuple(STUDIES)
+    args = ('ablate', '--study', 'optimiser', '--variants', 'Adam,SGD', '--data', dancers/'truth.json', '--epochs', 1, '--seeds', 1)
+    found = answer(*args, '--out', tmp_path/'study')
+    assert [r['variant'] for r in found['summary']] == ['Adam', 'SGD'] and (tmp_path/'study'/'ablation.png').is_file()
+
+def test_run_reads_a_runners_figures_off_a_keypoint_file(tmp_path):
+    from poselab.data.datasets import write_results
+    from poselab.data.runner import Gait, run_motion
+    from poselab.records import Instances
+    run = run_motion(Gait(cadence=170.), 8., 50)
+    people = Instances.make(run.keypoints, image_id=range(1, len(run) + 1), track_id=1, score=1., confidence=1.)
+    write_results(people, tmp_path/'run.json')
+    found = answer('run', tmp_path/'run.json', '--fps', 50, '--schema', 'coco', '--out', tmp_path/'run.png')
+    cadence = next(r for r in found['figures'] if r['figure'] == 'cadence' and r['side'] == 'both')
+    assert found['gait'] == 'run' and abs(cadence['value'] - 170) < 4 and (tmp_path/'run.png').is_file()
+    write_results(people[:20], tmp_path/'short.json')
+    assert 'strides' in refused('run', tmp_path/'short.json', '--fps', 50, '--schema', 'coco', '--no-picture')
+
 def test_training_on_a_file_goes_on_after_a_break_and_names_another_recipe(dancers, tmp_path):
     pytest.importorskip('lightning')
     args = ('train', dancers/'truth.json', '--batch', 4, '--workers', 0, '--accelerator', 'cpu', '--out', tmp_path/'run', '--epochs', 1)
