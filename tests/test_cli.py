@@ -129,7 +129,7 @@ def test_run_reads_a_runners_figures_off_a_keypoint_file(tmp_path):
     cadence = next(r for r in found['figures'] if r['figure'] == 'cadence' and r['side'] == 'both')
     assert found['gait'] == 'run' and abs(cadence['value'] - 170) < 4 and (tmp_path/'run.png').is_file()
     write_results(people[:20], tmp_path/'short.json')
-    assert 'strides' in refused('run', tmp_path/'short.json', '--fps', 50, '--schema', 'coco', '--no-picture')
+    assert 'no steady gait' in refused('run', tmp_path/'short.json', '--fps', 50, '--schema', 'coco', '--no-picture')
 
 def test_training_on_a_file_goes_on_after_a_break_and_names_another_recipe(dancers, tmp_path):
     pytest.importorskip('lightning')
