@@ -10,6 +10,7 @@ from poselab.modules.background import BackgroundInfoBlock
 from poselab.modules.blocks import fuse
 from poselab.modules.cbam import CBAM
 from poselab.modules.counts import count_macs, count_params
+from poselab.onnx_export import OnnxNet, export_onnx
 from poselab.schema import load_schema
 
 TINY = replace(DANCE_LAB, channels=(8, 8, 16, 16), num_keypoints=3, head_blocks=1, stem=8)
@@ -132,3 +133,14 @@ def test_a_picture_of_odd_size_and_a_batch_of_one_are_refused_in_words():
     with pytest.raises(ValueError, match='72×64 px.*multiples of 32'): DanceHRNet(TINY)(torch.randn(2, 3, 64, 72))
     with pytest.raises(ValueError, match='batch of one.*global_norm=None'): DanceHRNet(TINY)(torch.randn(1, 3, 64, 64))
     assert len(DanceHRNet(replace(TINY, global_norm=None))(torch.randn(1, 3, 64, 64))) == 3
+
+def test_a_graph_answers_as_the_network_at_any_batch(tmp_path):
+    torch.manual_seed(0)
+    net,x = DanceHRNet(TINY),torch.randn(4, 3, 64, 64)
+    for m in net.head.final: nn.init.normal_(m.weight)
+    for _ in range(3): net(x)
+    net.eval()
+    graph = OnnxNet(export_onnx(net, tmp_path/'net.onnx', example=x[:2], note={}))
+    with torch.no_grad():
+        for n in (1, 3):
+            for a,b in zip(graph(x[:n]), net(x[:n])): torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
