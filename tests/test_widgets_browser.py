@@ -50,7 +50,7 @@ def pages(server):
         browser = play.chromium.launch(executable_path=path, args=FLAGS)
         context = browser.new_context(viewport=dict(width=1140, height=900))
         context.set_default_timeout(WAIT)
-        found = {name: context.new_page() for name in ('soft_labels', 'gate', 'score', 'tag_space')}
+        found = {name: context.new_page() for name in ('soft_labels', 'gate', 'score', 'tag_space', 'receptive_field')}
         for name, page in found.items(): page.goto(f'{server}/{name}.ipynb', wait_until='commit')
         yield found
         browser.close()
@@ -145,3 +145,15 @@ def test_learning_separates_people_and_noise_mixes_them(open_page):
     assert '100% of the keypoints' in changed('100% of the keypoints')
     changed = look(page); slider(page, 'noise').focus(); page.keyboard.press('End')
     assert '100% of the keypoints' not in changed('taken for somebody else')
+
+def test_dilation_widens_what_a_cell_can_see(pages):
+    page = pages['receptive_field']; page.bring_to_front()
+    words = page.locator('.widget-html', has_text='It can see')
+    words.wait_for()
+    assert 'It can see 11×11 cells' in words.inner_text()
+    before = page.locator('img.widget-image').get_attribute('src')
+    slider(page, 'visual').focus(); page.keyboard.press('ArrowRight'); page.keyboard.press('ArrowRight')
+    page.locator('.widget-html', has_text='It can see 19×19 cells').wait_for()
+    page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
+    choose(page, 'block', 'SimSPPF')
+    page.locator('.widget-html', has_text='It can see 13×13 cells').wait_for()
