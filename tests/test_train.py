@@ -79,7 +79,7 @@ def test_a_folder_of_another_recipe_is_refused(dancers, tmp_path):
 
 def test_the_shipped_recipes_name_their_cards_and_stay_small():
     from poselab.modules.counts import count_params
-    from poselab.models.rtmpose import RTMPose
+    from poselab.predict import network
     for r in RECIPES.values():
         assert load_schema(r.card).num_keypoints == r.model.num_keypoints
-        assert count_params(RTMPose(r.model)) < 1_500_000
+        assert count_params(network(r.model)) < 1_500_000

@@ -148,4 +148,4 @@ def test_every_app_page_is_three_cells_that_call_one_widget():
     from pathlib import Path
     for p in (Path(__file__).parent.parent/'nbs/apps').glob('*.ipynb'):
         code = [''.join(c['source']) for c in json.loads(p.read_text('utf-8'))['cells'] if c['cell_type'] == 'code']
-        assert len(code) == 2 and code[0].startswith('from poselab.widgets import') and code[1] == code[0].split()[-1] + '()'
+        assert len(code) == 2 and code[0].startswith('from poselab.') and code[1] == code[0].split()[-1] + '()'
