@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from safetensors.torch import save
 from .schema import PoseSchema, load_schema
 from .records import Clip, Instances, PoseData, open_camera, open_clip, read_ahead, write_video, write_whole
+from .data.bottomup import whole_region
 from .data.geometry import apply, box_iou, box_to_center_size, input_matrix, invert, keypoints_to_box, oks, warp
 from .codecs.grouping import multi_scale
 from .modules.blocks import fuse
@@ -189,6 +190,14 @@ def as_people(
     return Instances.make(xy, bbox=box, confidence=np.where(known, conf, 0.), score=score)
 
 # %% ../nbs/22a_predict.ipynb #c022
+def _check_scales(runner):
+    "Refuse looks that nobody can take"
+    if runner.scales == (1.,): return
+    if not runner.bottom_up: raise ValueError(f'scales={runner.scales}: only a bottom-up network looks at several sizes; {runner.loaded.name} sees one person at a time.')
+    if not isinstance(runner.net, nn.Module): raise ValueError(f'scales={runner.scales}: an .onnx file knows one size of input; use the weights themselves.')
+    if not runner.scales or min(runner.scales) <= 0: raise ValueError(f'scales={runner.scales}: give sizes above 0, as shares of the input; the first sets the resolution.')
+
+# %% ../nbs/22a_predict.ipynb #c023
 class Runner:
     "A network in a harness: inputs in, keypoints out"
     def __init__(self,
@@ -207,6 +216,7 @@ class Runner:
         if isinstance(self.net, nn.Module): self.net = fuse(self.net).to(device, memory_format=torch.channels_last).eval()
         self.codec,self.schema = self.loaded.codec,self.loaded.schema
         self.input_size = self.codec.input_size
+        _check_scales(self)
 
     @property
     def detector(self): # made when first asked for: who brings boxes needs none
@@ -218,7 +228,8 @@ class Runner:
 
     def cut(self, img:np.ndarray, bbox:np.ndarray) -> tuple: # inputs and matrices, as `cut_inputs`
         if not self.bottom_up: return cut_inputs(img, bbox, self.input_size, self.padding)
-        return cut_inputs(img, np.array([[0., 0., *img.shape[1::-1]]]), self.input_size, 1.)
+        M = input_matrix(*whole_region(img.shape[1::-1], self.input_size, 'long'), self.input_size)[None] # as it was looked at in training
+        return warp(img, M[0], self.input_size)[None], M
 
     def flips(self, film:bool) -> tuple|None: # mirror permutation for the flip test, or None
         return self.schema.flip if ((not film) if self.flip_test is None else self.flip_test) else None
@@ -226,7 +237,7 @@ class Runner:
     def run(self, inputs:np.ndarray, film:bool=False) -> tuple: return keypoints_in(self, inputs, film)
     def groups(self, inputs:np.ndarray, film:bool=False) -> list: return people_in(self, inputs, film)
 
-# %% ../nbs/22a_predict.ipynb #c023
+# %% ../nbs/22a_predict.ipynb #c024
 def _look(runner, inputs, order):
     x = normalize(torch.from_numpy(inputs).to(runner.device).permute(0, 3, 1, 2))
     if runner.bottom_up and runner.scales != (1.,): return multi_scale(runner.net, x, runner.codec, runner.scales, order)
@@ -256,7 +267,7 @@ def people_in(
     found = [one for i in range(0, len(inputs), n) for one in runner.codec.decode(_look(runner, inputs[i:i+n], runner.flips(film)))]
     return [(xy.double().cpu().numpy(), conf.cpu().numpy(), score.cpu().numpy()) for xy,conf,score in found]
 
-# %% ../nbs/22a_predict.ipynb #c025
+# %% ../nbs/22a_predict.ipynb #c026
 @dataclass
 class Source:
     "Pictures from anywhere, one after the other"
@@ -292,7 +303,7 @@ def whole_boxes(
     bbox = np.asarray(bbox, float).reshape(-1, 4)
     return bbox[np.isfinite(bbox).all(1) & (bbox[:, 2:] > 0).all(1)]
 
-# %% ../nbs/22a_predict.ipynb #c026
+# %% ../nbs/22a_predict.ipynb #c027
 def open_source(
     source, # path, number of a camera, Clip, PoseData, array, or iterable of arrays
     boxes=None, # for each picture (P, 4), px
@@ -320,7 +331,7 @@ def _data_source(data):
     items = ((im.id, max(im.frame, 0)/25, _safely(data.image, im.id), whole_boxes(data.of(im.id).bbox) if known else None) for im in data.images)
     return Source(items, len(data), film, known)
 
-# %% ../nbs/22a_predict.ipynb #c029
+# %% ../nbs/22a_predict.ipynb #c030
 AHEAD = 16 # inputs or pictures that share a forward pass
 
 def batches(
@@ -358,7 +369,7 @@ def _grouped(predictor, hold, film):
         nobody = Instances.empty(predictor.schema.num_keypoints)
         yield item, as_people(*next(found), M[0]).replace(image_id=item[0]) if len(boxes) else nobody
 
-# %% ../nbs/22a_predict.ipynb #c031
+# %% ../nbs/22a_predict.ipynb #c032
 def next_boxes(
     people:Instances, # of one frame
     shape:tuple, # of the picture, (H, W, ...)
@@ -387,7 +398,7 @@ def look(
         new = np.where(firm[:, None], better, new)
     return np.concatenate([boxes, new]), np.concatenate([iou.max(0, initial=0) >= .3, np.ones(len(new), bool)])
 
-# %% ../nbs/22a_predict.ipynb #c032
+# %% ../nbs/22a_predict.ipynb #c033
 def distinct(
     people:Instances, # of one frame, those who were there first in front
     oks_sigmas:np.ndarray, # (K,)
@@ -421,7 +432,7 @@ def carry(
         yield item, people[stay & known]
         boxes,lost,known = np.where(firm[:, None], ahead, boxes)[stay],lost[stay],known[stay]
 
-# %% ../nbs/22a_predict.ipynb #c033
+# %% ../nbs/22a_predict.ipynb #c034
 def number(
     predictor, # weights at work
     found, # (item, Instances) in order
@@ -440,7 +451,7 @@ def number(
         n += len(people)
         yield img, people.replace(id=ids, extra=[{'time': round(float(t), 4)} for _ in ids])
 
-# %% ../nbs/22a_predict.ipynb #c035
+# %% ../nbs/22a_predict.ipynb #c036
 class Predictor(Runner):
     "Weights at work: people in, keypoints in image px out"
     def on_image(self,
@@ -483,7 +494,7 @@ class Predictor(Runner):
         track = src.film if track is None else track
         return number(self, found, src, track, OneEuro if smooth is True else smooth or None, progress)
 
-# %% ../nbs/22a_predict.ipynb #c037
+# %% ../nbs/22a_predict.ipynb #c038
 def _chunks(predictor, data, rows, progress):
     "Inputs, matrices and rows of a data set, about one batch at a time"
     from tqdm.auto import tqdm
@@ -512,7 +523,7 @@ def predict_dataset(
     return as_instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
         id=inst.id[rows], track_id=inst.track_id[rows], area=inst.area[rows])
 
-# %% ../nbs/22a_predict.ipynb #c046
+# %% ../nbs/22a_predict.ipynb #c047
 def save_stream(
     pairs, # (picture, Instances), from `Predictor.watch`
     schema:PoseSchema, # of the predictor
@@ -544,7 +555,7 @@ def _one_size(frames):
         size = size or img.shape[1::-1]
         yield img if img.shape[1::-1] == size else cv2.resize(img, size)
 
-# %% ../nbs/22a_predict.ipynb #c050
+# %% ../nbs/22a_predict.ipynb #c051
 def predict_clip(
     predictor:Predictor, # weights at work
     clip:Clip, # frames in order

@@ -101,7 +101,8 @@ def on_data(
     card = str(source) if str(source) in ('rendered', 'lspet') else read_any(source).schema.name
     names = load_schema(card).names
     tags = dict(order=torso_first(names)) if getattr(recipe.model.codec, 'bottom_up', False) else {}
-    return replace(recipe, data=str(source), card=card, model=replace(recipe.model, num_keypoints=len(names), **tags))
+    start = recipe.start if len(names) == recipe.model.num_keypoints else '' # weights for other keypoints are no start
+    return replace(recipe, data=str(source), card=card, start=start, model=replace(recipe.model, num_keypoints=len(names), **tags))
 
 # %% ../nbs/23c_studies.ipynb #c022
 _PLAIN = dict(warmup=0, weight_decay=0., clip=0., ema=0., aux=0.)

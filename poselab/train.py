@@ -55,7 +55,7 @@ class Recipe:
     ema:float = .998 # decay of the averaged weights
     aux:float = .005 # weight of the heatmap loss on the keypoint maps; 0 for none
     augment:AugmentConfig = AugmentConfig() # how far views differ
-    mild:float = .85 # share of the epochs after which the milder augmentation takes over
+    mild:float = .85 # share of the epochs after which the milder augmentation takes over (one person at a time only)
     images:int = 6000 # rendered pictures to learn from
     seed:int = 0
     precision:str = '32-true' # or 'bf16-mixed', much faster where the processor has it

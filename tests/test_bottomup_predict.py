@@ -83,3 +83,8 @@ def test_several_scales_give_one_answer_at_the_size_of_the_first():
     p = Predictor(LoadedModel(Watched(), CODEC, SCHEMA, {}, 'made'), flip_test=True, scales=(1., .5))
     assert len(p.on_image(np.zeros((192, 256, 3), np.uint8))) == 0
     assert sorted(set(seen)) == [(96, 128), (192, 256)] and len(seen) == 4 # each also in the mirror
+
+@pytest.mark.parametrize('scales', [(), (-1.,), (0., 1.)])
+def test_sizes_that_nobody_can_look_at_are_refused(scales):
+    with pytest.raises(ValueError, match='above 0'): Predictor(LoadedModel(Blank(), CODEC, SCHEMA, {}, 'made'), scales=scales)
+    with pytest.raises(ValueError, match='one person at a time'): Predictor('rendered-hrnet', scales=(1., 2.))

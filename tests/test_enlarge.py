@@ -109,3 +109,7 @@ def test_a_training_set_takes_it():
     large = enlarged(rendered_dataset(3, 0, size=(64, 48), people=1), 1.)
     items = TopDownDataset(large, (48, 64))
     assert len(items) == 9 and items[8][0].shape == (3, 64, 48)
+
+def test_a_set_is_enlarged_once():
+    small = rendered_dataset(3, seed=1)
+    with pytest.raises(ValueError, match='copies already'): enlarged(enlarged(small, share=1.), share=1.)

@@ -354,7 +354,7 @@ def true_outputs(
     (heat,index,*more),_ = codec.encode(xy, v)
     h,w = heat.shape[-2:]
     x,y = to_cells(xy, codec.input_size, (w,h))[...,None].unbind(-2)
-    far = (x - torch.arange(w)).square()[...,None,:] + (y - torch.arange(h)).square()[...,None] # (N, P, K, h, w)
+    far = (x - torch.arange(w, device=xy.device)).square()[...,None,:] + (y - torch.arange(h, device=xy.device)).square()[...,None] # (N, P, K, h, w)
     tags = far.masked_fill((index < 0)[...,None,None], torch.inf).argmin(1)*gap
     return heat, tags, *more
 

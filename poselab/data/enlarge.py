@@ -58,6 +58,7 @@ def enlarged(
     if by not in ('person', 'picture'): raise ValueError(f"enlarged: by={by!r} is unknown; say 'person' or 'picture'.")
     if share < 0: raise ValueError(f'enlarged: share {share} is below 0; 0.73 draws 73 of 100.')
     if data.source is None: raise ValueError(f'{data.name} holds annotations only: there are no pictures to cut holes into.')
+    if any('copy_of' in im.extra for im in data.images): raise ValueError(f'{data.name} holds copies already: enlarge the set that it was made from.')
     rng,inst = np.random.default_rng(seed),data.instances
     rows = np.flatnonzero((inst.visible > 0).any(1) & ~inst.iscrowd)
     picks = [(kind, i) for kind in holes for i in _drawn(rng, len(rows) if by == 'person' else len(data), share)]
