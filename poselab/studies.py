@@ -8,7 +8,7 @@ __all__ = ['SHORT', 'CROWD', 'TABLES_4_TO_6', 'TABLE_8', 'OFF_AND_ON', 'STUDIES'
 
 # %% ../nbs/23c_studies.ipynb #c003
 from dataclasses import dataclass, fields, replace
-from .schema import load_schema
+from .schema import card_names, load_schema
 from .data.augment import AugmentConfig
 from .data.bottomup import WHOLE
 from .codecs.grouping import torso_first
@@ -99,6 +99,9 @@ def on_data(
     "Ask the same question of other pictures"
     from poselab.data.datasets import read_any
     card = str(source) if str(source) in ('rendered', 'lspet') else read_any(source).schema.name
+    if card not in card_names():
+        raise ValueError(f'{source} names keypoints of its own: write a data card for them first (page 01_schema shows how); '
+                         f'there are {", ".join(card_names())}.')
     names = load_schema(card).names
     tags = dict(order=torso_first(names)) if getattr(recipe.model.codec, 'bottom_up', False) else {}
     start = recipe.start if len(names) == recipe.model.num_keypoints else '' # weights for other keypoints are no start
