@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['MILD', 'NONE', 'AugmentConfig', 'half_body_box', 'random_matrix', 'random_colour_matrix', 'random_erase', 'grid_mask',
-           'inside', 'augment']
+           'inside', 'repaint', 'augment_clip', 'augment']
 
 # %% ../../nbs/06_augment.ipynb #c003
 import cv2, numpy as np
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from ..schema import PoseSchema, load_schema
 from .geometry import apply, box_to_center_size, input_matrix, keypoints_to_box, warp
@@ -121,6 +122,36 @@ def inside(
     return ((xy > -.5) & (xy < np.asarray(size) - .5)).all(-1)
 
 # %% ../../nbs/06_augment.ipynb #c022
+def repaint(
+    img:np.ndarray, # input, (H, W, 3) uint8
+    cfg:AugmentConfig, # how far to go
+    rng:np.random.Generator, # source of chance
+) -> np.ndarray: # (H, W, 3) uint8
+    "Random colours, blur and holes; every pixel stays where it is"
+    if cfg.brightness or cfg.contrast or cfg.saturation or cfg.hue: img = cv2.transform(img, random_colour_matrix(cfg, rng))
+    if rng.random() < cfg.blur: img = cv2.GaussianBlur(img, (0,0), rng.uniform(.4, 1.5))
+    if rng.random() < cfg.erase: img = random_erase(img, rng)
+    return grid_mask(img, rng) if rng.random() < cfg.grid else img
+
+# %% ../../nbs/06_augment.ipynb #c023
+def augment_clip(
+    imgs:list, # images of one size, the instance's box holds in all of them; T times (H, W, 3) uint8
+    bbox:np.ndarray, # box x, y, width, height, (4,), image px
+    xy:np.ndarray, # keypoints, (K, 2), image px
+    v:np.ndarray, # visibility, (K,)
+    schema:PoseSchema, # for the mirror and half body
+    input_size:tuple, # (width, height) of the input, px
+    cfg:AugmentConfig, # how far to go
+    rng:np.random.Generator, # source of chance
+) -> tuple: # inputs, T times (height, width, 3) uint8; keypoints (K, 2) input px, visibility (K,), matrix (2, 3)
+    "One random view for all frames: the same cut, mirror, colours and holes"
+    matrix,mirror = random_matrix(bbox, xy, v, schema, input_size, cfg, rng)
+    xy = apply(matrix, xy)
+    if mirror: xy,v = xy[list(schema.flip)],v[list(schema.flip)]
+    chances = [deepcopy(rng) for _ in imgs[1:]] + [rng] # every frame draws the same numbers
+    out = [repaint(warp(img, matrix, input_size), cfg, r) for img,r in zip(imgs, chances)]
+    return out, xy, np.where(inside(xy, input_size), v, 0), matrix
+
 def augment(
     img:np.ndarray, # image, (H, W, 3) uint8
     bbox:np.ndarray, # box x, y, width, height, (4,), image px
@@ -132,12 +163,5 @@ def augment(
     rng:np.random.Generator, # source of chance
 ) -> tuple: # input (height, width, 3) uint8, keypoints (K, 2) input px, visibility (K,), matrix (2, 3)
     "A random view of one instance: picture and keypoints in step"
-    matrix,mirror = random_matrix(bbox, xy, v, schema, input_size, cfg, rng)
-    out,xy = warp(img, matrix, input_size),apply(matrix, xy)
-    if mirror: xy,v = xy[list(schema.flip)],v[list(schema.flip)]
-    if cfg.brightness or cfg.contrast or cfg.saturation or cfg.hue:
-        out = cv2.transform(out, random_colour_matrix(cfg, rng))
-    if rng.random() < cfg.blur: out = cv2.GaussianBlur(out, (0,0), rng.uniform(.4, 1.5))
-    if rng.random() < cfg.erase: out = random_erase(out, rng)
-    if rng.random() < cfg.grid: out = grid_mask(out, rng)
-    return out, xy, np.where(inside(xy, input_size), v, 0), matrix
+    (out,),xy,v,matrix = augment_clip([img], bbox, xy, v, schema, input_size, cfg, rng)
+    return out, xy, v, matrix
