@@ -87,6 +87,8 @@ class DanceHRNetConfig(HRNetConfig):
     tag_dim:int = 1 # numbers per tag
     tags_per_keypoint:bool = True # a tag map for each keypoint, or one for all
     order:tuple = () # kinds of keypoints in the order of grouping: `torso_first(schema.names)`; (): as numbered
+    pull:float = 1e-3 # weight of the tags' pull beside the heatmaps' error, as HigherHRNet has it
+    push:float = 5e-4 # weight of their push
 
     def __post_init__(self):
         super().__post_init__()
@@ -100,7 +102,8 @@ class DanceHRNetConfig(HRNetConfig):
 
     @property
     def codec(self) -> AssociativeEmbedding: # which the outputs belong to
-        return AssociativeEmbedding(self.input_size, heatmap_sigma=self.heatmap_sigma, order=self.order, refine=self.refine)
+        return AssociativeEmbedding(self.input_size, heatmap_sigma=self.heatmap_sigma, order=self.order, refine=self.refine,
+            pull=self.pull, push=self.push)
 
 DANCE = DanceHRNetConfig()
 HIGHERHRNET = replace(DANCE, pyramid=False, cbam=None, background=False)
