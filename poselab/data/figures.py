@@ -6,7 +6,7 @@
 __all__ = ['LIMITS', 'DOFS', 'JOINTS', 'PARENTS', 'POSES', 'CHOREOGRAPHIES', 'LIMBS', 'MISTAKES', 'make_pose', 'limit_pose',
            'mirror_pose', 'pose_rotations', 'Body', 'forward', 'random_body', 'Dancer', 'random_dancer', 'Camera',
            'pose_points', 'mesh_points', 'paint_dancers', 'point_visibility', 'random_pose', 'backdrop', 'Style',
-           'render_scene', 'rendered_dataset', 'Mistake', 'Motion', 'choreography', 'render_clip']
+           'render_scene', 'rendered_dataset', 'Mistake', 'Motion', 'choreography', 'Stage', 'render_clip']
 
 # %% ../../nbs/04_figures.ipynb #c003
 from dataclasses import dataclass, replace
@@ -1166,6 +1166,49 @@ def _zoom(camera, old, new):
     mid = (np.subtract(new, 1)/2 + s*(np.subtract(camera.centre, np.subtract(old, 1)/2))).tolist()
     return replace(camera, focal=camera.focal*s, centre=tuple(mid))
 
+class Stage:
+    "Dancers in one room under one light, a moment at a time"
+    def __init__(self,
+        motion, # a Motion, or several that share the stage
+        seed:int=0, # of the room, its light and its grain
+        size:tuple=None, # (width, height), px; the motion's own if left out
+        style:Style=Style(motion_blur=0.), # how the pictures are made
+        camera:Camera=None, # the motion's own, or fitted to all dancers
+    ):
+        self.motions = m = [motion] if isinstance(motion, Motion) else list(motion)
+        self.seed,self.size,self.style,self.n = seed,tuple(size or m[0].size),style,min(map(len, m))
+        self.verts = [mesh_points(o.dancer, o.joints[:self.n], o.frames[:self.n], max(self.size) > 400) for o in m]
+        if camera is None and len(m) == 1: camera = _zoom(m[0].camera, m[0].size, self.size)
+        self.camera = camera or Camera(5., 1.2).fit(np.concatenate([v[::4].reshape(-1,3) for v in self.verts]), self.size, .92)
+        self.rng = np.random.default_rng((seed, 6))
+        self.light = _light(self.rng.random(3))
+
+    def __len__(self): return self.n # moments
+
+    @cached_property
+    def room(self) -> np.ndarray: # (H, W, 3) uint8, painted when first asked for
+        "The stage without dancers"
+        return _backstage(self.rng, self.size, self.style, self.camera)
+
+    def expose(self,
+        i:int, # which moment
+        img:np.ndarray=None, # painted over; None: only the truth
+    ) -> Instances: # who is seen; `track_id` is the place of their motion
+        "Paint everybody, and read the truth off"
+        m = self.motions
+        return _expose(img, self.size, self.style, self.camera, [o.dancer for o in m], [v[i] for v in self.verts],
+            [o.frames[i] for o in m], [o.keypoints3d[i] for o in m], self.light)
+
+    def develop(self, img:np.ndarray) -> np.ndarray: return _develop(img, np.random.default_rng((self.seed, 9)), self.style)
+
+    def picture(self,
+        moments:list, # the shutter is open for all of them
+    ) -> np.ndarray: # RGB, (H, W, 3) uint8
+        "One exposure: the mean of its moments, so what moves is smeared along its way"
+        shots = [self.room.copy() for _ in moments]
+        for i,img in zip(moments, shots): self.expose(i, img)
+        return self.develop(np.mean(shots, 0).round().astype(np.uint8) if len(shots) > 1 else shots[0])
+
 def render_clip(
     motion, # a Motion, or several that share the stage
     seed:int=0, # of the room, its light and its grain
@@ -1174,23 +1217,14 @@ def render_clip(
     camera:Camera=None, # the motion's own, or fitted to all dancers
 ) -> tuple: # list of RGB (H, W, 3) uint8, and PoseData with one track per dancer
     "A film of dancers, and the truth about every frame"
-    motions = [motion] if isinstance(motion, Motion) else list(motion)
-    size = tuple(size or motions[0].size)
-    dancers,n = [m.dancer for m in motions], min(map(len, motions))
-    verts = [mesh_points(m.dancer, m.joints[:n], m.frames[:n], max(size) > 400) for m in motions]
-    if camera is None and len(motions) == 1: camera = _zoom(motions[0].camera, motions[0].size, size)
-    camera = camera or Camera(5., 1.2).fit(np.concatenate([v[::4].reshape(-1,3) for v in verts]), size, .92)
-    rng = np.random.default_rng((seed, 6))
-    light,stage = _light(rng.random(3)), _backstage(rng, size, style, camera)
+    stage = Stage(motion, seed, size, style, camera)
     frames,rows = [],[]
-    for i in range(n):
-        img = stage.copy()
-        people = _expose(img, size, style, camera, dancers, [v[i] for v in verts], [m.frames[i] for m in motions],
-            [m.keypoints3d[i] for m in motions], light)
-        frames.append(_develop(img, np.random.default_rng((seed, 9)), style))
-        rows.append(people.replace(image_id=i+1))
+    for i in range(len(stage)):
+        img = stage.room.copy()
+        rows.append(stage.expose(i, img).replace(image_id=i+1))
+        frames.append(stage.develop(img))
     rows = Instances.cat(rows)
-    images = [ImageInfo(i+1, f'clip{seed}/{i:06d}.png', *size, video=f'clip{seed}', frame=i) for i in range(n)]
+    images = [ImageInfo(i+1, f'clip{seed}/{i:06d}.png', *stage.size, video=f'clip{seed}', frame=i) for i in range(len(stage))]
     data = PoseData('rendered clip', load_schema('rendered'), images, rows.replace(id=np.arange(len(rows))+1),
         MemorySource({im.file: f for im,f in zip(images, frames)}))
     return frames, data
