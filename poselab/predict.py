@@ -28,6 +28,8 @@ from .models.dancehrnet import DanceHRNet, DanceHRNetConfig
 from .models.hrnet import HRNetConfig, HRNetPose
 from .models.rhpnet import RHPNet, RHPNetConfig
 from .models.rtmpose import RTMPose, RTMPoseConfig
+from .models.vit import ViTConfig, ViTPose
+from .models.vremd import VREMD, VREMDConfig
 from .models.checkpoints import MEAN, STD, normalize, read_note, weights_folder
 from .track import OneEuro, Tracker
 
@@ -36,7 +38,9 @@ NETWORKS = { # what a file says it is -> configuration and network
     'poselab-rtmpose-1': (RTMPoseConfig, RTMPose),
     'poselab-hrnet-1': (HRNetConfig, HRNetPose),
     'poselab-rhpnet-1': (RHPNetConfig, RHPNet),
-    'poselab-dancehrnet-1': (DanceHRNetConfig, DanceHRNet)}
+    'poselab-dancehrnet-1': (DanceHRNetConfig, DanceHRNet),
+    'poselab-vit-1': (ViTConfig, ViTPose),
+    'poselab-vremd-1': (VREMDConfig, VREMD)}
 
 def network(
     cfg, # configuration of one of the `NETWORKS`

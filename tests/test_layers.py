@@ -16,9 +16,11 @@ data.figures data.datasets data.augment data.video
 data.exchange data.runner data.bottomup data.enlarge
 codecs.heatmap codecs.simcc codecs.softlabels
 codecs.grouping
-modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.coordinate modules.polarized modules.pyramid
-models.cspnext models.hrnet
-models.rtmpose models.rtmdet models.dancehrnet models.rhpnet
+modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.polarized modules.motion
+modules.ghost
+modules.coordinate modules.pyramid
+models.cspnext models.hrnet models.vit
+models.rtmpose models.rtmdet models.dancehrnet models.rhpnet models.vremd models.yolopose
 models.checkpoints
 detect track onnx_export
 predict
@@ -34,7 +36,7 @@ score.dance
 score.explain
 published
 widgets
-tagspace
+tagspace attend
 labs
 report
 player
