@@ -30,6 +30,7 @@ from .models.rhpnet import RHPNet, RHPNetConfig
 from .models.rtmpose import RTMPose, RTMPoseConfig
 from .models.vit import ViTConfig, ViTPose
 from .models.vremd import VREMD, VREMDConfig
+from .models.yolopose import YOLOPose, YOLOPoseConfig
 from .models.checkpoints import MEAN, STD, normalize, read_note, weights_folder
 from .track import OneEuro, Tracker
 
@@ -39,6 +40,7 @@ NETWORKS = { # what a file says it is -> configuration and network
     'poselab-hrnet-1': (HRNetConfig, HRNetPose),
     'poselab-rhpnet-1': (RHPNetConfig, RHPNet),
     'poselab-dancehrnet-1': (DanceHRNetConfig, DanceHRNet),
+    'poselab-yolopose-1': (YOLOPoseConfig, YOLOPose),
     'poselab-vit-1': (ViTConfig, ViTPose),
     'poselab-vremd-1': (VREMDConfig, VREMD)}
 
