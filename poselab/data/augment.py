@@ -31,6 +31,7 @@ class AugmentConfig:
     blur:float=.1 # chance of a Gaussian blur
     erase:float=.3 # chance of one random rectangle (RandomErasing)
     grid:float=0. # chance of a grid of holes (GridMask)
+    mosaic:float=0. # chance of four pictures in one (whole pictures with boxes only)
     padding:float=1.25 # the region's side over the box's side
 
 # %% ../../nbs/06_augment.ipynb #c009
