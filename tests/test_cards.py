@@ -27,11 +27,11 @@ def counts(name, split): return CARDS[name].head['pose']['counts'][split]
 # ---- the pages
 
 def test_every_data_set_of_the_house_has_a_card():
-    assert set(CARDS) == {'coco', 'mpii', 'posetrack', 'crowdpose', 'lspet', 'running_human', 'dance_rtmpose', 'dance_hrnet', 'rendered'}
+    assert set(CARDS) == {'coco', 'mpii', 'posetrack', 'crowdpose', 'lspet', 'running_human', 'dance_rtmpose', 'dance_hrnet', 'rendered', 'posetrack15'}
 
 def test_held_described_and_synthetic_are_told_apart():
     status = {n: c.status for n,c in CARDS.items()}
-    assert [n for n,s in status.items() if s == 'described'] == ['dance_hrnet', 'dance_rtmpose', 'running_human']
+    assert [n for n,s in status.items() if s == 'described'] == ['dance_hrnet', 'dance_rtmpose', 'posetrack15', 'running_human']
     assert [n for n,s in status.items() if s == 'synthetic'] == ['rendered']
 
 @each_card

@@ -13,7 +13,7 @@ schema
 records draw
 data.geometry
 data.figures data.datasets data.augment data.video
-data.exchange data.runner data.bottomup data.enlarge
+data.exchange data.runner data.bottomup data.enlarge data.clips
 codecs.heatmap codecs.simcc codecs.softlabels
 codecs.grouping
 modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.polarized modules.motion
@@ -37,6 +37,7 @@ score.explain
 published
 widgets
 tagspace attend
+explorers
 labs
 report
 player
