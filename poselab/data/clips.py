@@ -11,6 +11,7 @@ __all__ = ['CLIP_VIEWS', 'DEGRADATIONS', 'CLIP_KINDS', 'CONDITIONS', 'SUB', 'SME
 # %% ../../nbs/05c_clips.ipynb #c002
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 import cv2, numpy as np
 from ..records import ImageInfo, Instances, MemorySource, PoseData
 from ..schema import load_schema, read_card
@@ -243,6 +244,9 @@ def head_points(
     corners = [at((x, y, z)) for x in (left, right) for y in (low, high) for z in (left, right)]
     return dict(head_bottom=at((0, 0, 0)), head_top=at((0, high, .008))), np.array(corners)
 
+@lru_cache
+def _never(card): return tuple(read_card(card).head['pose'].get('never_labelled', ())) # keypoints that nobody ever labelled
+
 def named_keypoints(
     stage:Stage,
     moment:int, # which of its moments
@@ -251,14 +255,13 @@ def named_keypoints(
 ) -> Instances: # with these keypoints and with head sizes; what nobody knows is absent
     "Dancers under the names of another card"
     names,known = load_schema(card).names,load_schema('rendered').names
-    never = read_card(card).head['pose'].get('never_labelled', ())
     xy,v,head = np.zeros((len(people), len(names), 2)),np.zeros((len(people), len(names)), int),np.zeros(len(people))
     for i,n in enumerate(people.track_id):
         ends,corners = head_points(stage.motions[n], moment)
         ends,box = ({k: stage.camera.project(x) for k,x in ends.items()}, stage.camera.project(corners))
         head[i],face = .6*np.linalg.norm(np.ptp(box, 0)),max(people.visible[i, :5].max(), 1) # seen when any point of the face is
         for k,name in enumerate(names):
-            if name in never: continue
+            if name in _never(card): continue
             if name in known: xy[i,k],v[i,k] = people.keypoints[i, known.index(name)],people.visible[i, known.index(name)]
             elif name in ends: xy[i,k],v[i,k] = ends[name],face*inside(ends[name], stage.size)
     return Instances.make(xy, v, bbox=people.bbox, area=people.area, track_id=people.track_id, head=head)
