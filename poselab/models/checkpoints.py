@@ -267,11 +267,11 @@ def _check_eps(model):
 MEAN,STD = (123.675, 116.28, 103.53),(58.395, 57.12, 57.375) # grey levels of R, G, B
 
 def normalize(
-    x:Tensor, # inputs, (N, 3, H, W) uint8 RGB
-) -> Tensor: # (N, 3, H, W) float32, channels last in memory
+    x:Tensor, # inputs, (N, 3, H, W) uint8 RGB, or clips, (N, T, 3, H, W)
+) -> Tensor: # float32, of the same shape; single pictures have their channels last in memory
     "Bytes to what the network takes"
     mean,std = (torch.tensor(c, device=x.device).view(3, 1, 1) for c in (MEAN, STD))
-    return ((x.float() - mean)/std).contiguous(memory_format=torch.channels_last)
+    return ((x.float() - mean)/std).contiguous(memory_format=torch.channels_last if x.ndim == 4 else torch.contiguous_format)
 
 # %% ../../nbs/18b_checkpoints.ipynb #c046
 def weights_folder() -> Path:
