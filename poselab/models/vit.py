@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VIT_S', 'VIT_B', 'VIT_L', 'VIT_LAB', 'SelfAttention', 'Block', 'ViTConfig', 'as_map', 'start_small', 'ViT',
-           'heatmap_head', 'ViTPose']
+           'stretched', 'heatmap_head', 'ViTPose']
 
 # %% ../../nbs/17b_vit.ipynb #c002
 from dataclasses import dataclass
@@ -154,6 +154,16 @@ class ViT(nn.Module):
         return self.norm(x)
 
 # %% ../../nbs/17b_vit.ipynb #c008
+def stretched(
+    position:Tensor, # table of places, (1, w·h + 1, D)
+    old:tuple, new:tuple, # (width, height) of the grids, tokens
+) -> Tensor: # (1, w'·h' + 1, D)
+    "The same places on a grid of another size; the row of all tokens stays"
+    if tuple(old) == tuple(new): return position
+    places = F.interpolate(as_map(position[:, 1:], old), new[::-1], mode='bicubic')
+    return torch.cat([position[:, :1], places.flatten(2).mT], 1)
+
+# %% ../../nbs/17b_vit.ipynb #c009
 def heatmap_head(
     dim:int, # channels in
     num_keypoints:int, # K
@@ -172,7 +182,7 @@ def heatmap_head(
     nn.init.zeros_(last.bias)
     return head
 
-# %% ../../nbs/17b_vit.ipynb #c009
+# %% ../../nbs/17b_vit.ipynb #c010
 class ViTPose(nn.Module):
     "Input to one heatmap per keypoint"
     def __init__(self,
@@ -183,6 +193,10 @@ class ViTPose(nn.Module):
         self.head = heatmap_head(cfg.dim, cfg.num_keypoints, cfg.deconv)
 
     def features(self, x:Tensor) -> Tensor: return as_map(self.backbone(x), self.cfg.grid) # what the head gets, (N, dim, h, w)
+
+    def state_for(self, cfg:ViTConfig) -> dict: # the weights, ready for a network that differs in input_size alone
+        "What was learned, for another input size"
+        return {k: stretched(v, self.cfg.grid, cfg.grid) if k == 'backbone.position' else v for k,v in self.state_dict().items()}
 
     def forward(self,
         x:Tensor, # input, (N, 3, H, W), normalised colours

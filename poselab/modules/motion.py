@@ -185,6 +185,7 @@ class Direction(nn.Module):
         m = m + self.sampler(self.norm1(m), z, size)
         return m if self.cross is None else m + self.cross(self.norm2(m), z)
 
+# %% ../../nbs/16_motion.ipynb #c011
 class ADCBlock(nn.Module):
     "Adaptive deformable cross block: two directions apart, then two layers over both"
     def __init__(self,
