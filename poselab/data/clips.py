@@ -34,7 +34,8 @@ def neighbours(
     def side(im, step):
         ids = [im.id]
         for d in range(1, frames//2 + 1):
-            ids.append(at.get((im.video, im.frame + d*step), ids[-1]) if len(set(ids)) == d else ids[-1])
+            follows = im.frame >= 0 and len(set(ids)) == d # no gap so far
+            ids.append(at.get((im.video, im.frame + d*step), ids[-1]) if follows else ids[-1])
         return ids[1:]
     ids = [side(im, -1)[::-1] + [im.id] + side(im, 1) for im in data.images]
     return np.array(ids, int).reshape(-1, frames)
@@ -310,7 +311,7 @@ def _dances(rng, frames, kind, strength, size, fps):
     def one(z=0., start=0., stop=0.):
         name = CHOREOGRAPHIES[rng.integers(len(CHOREOGRAPHIES))] if rng.random() < .5 else int(rng.integers(10**6))
         u = rng.random(4)
-        return choreography(name, frames/fps, fps*sub, .7 + .8*u[0], lag=-4*u[1], mirror=bool(u[2] < .5), turn=float(40*rng.standard_normal()),
+        return choreography(name, (frames + 1)/fps, fps*sub, .8 + 1.2*u[0], lag=-4*u[1], mirror=bool(u[2] < .5), turn=float(40*rng.standard_normal()),
             body_seed=int(rng.integers(10**6)), size=size, start=(start, z), stop=(stop, z), camera=Camera())
     if kind != 'crossing': return [one()]
     reach,way = .25 + .6*(1 - strength),1 if rng.random() < .5 else -1
@@ -334,8 +335,8 @@ def rendered_clip(
     room = int(rng.integers(2**31))
     over = Degradation(kind if kind in DEGRADATIONS else 'clean', strength, frames, room)
     open_ = range(-int(round(strength*SUB/2)), int(round(strength*SUB/2)) + 1) if kind == 'motion blur' else (0,)
-    last,sub = len(motions[0]) - 1,len(motions[0])//frames
-    moments = [[min(max(t*sub + sub//2 + d, 0), last) for d in open_] for t in range(frames)]
+    sub = SUB if kind == 'motion blur' else 1
+    moments = [[t*sub + sub//2 + d for d in open_] for t in range(frames)]
     return RenderedClip(Stage(motions, room, size, style, camera), kind, over, moments)
 
 # %% ../../nbs/05c_clips.ipynb #c033
