@@ -6,7 +6,7 @@
 __all__ = ['FILE', 'SHARED', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text', 'train', 'own_recipe',
            'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary', 'eval_text', 'score',
            'score_text', 'run', 'counts', 'ablate', 'collect', 'browse', 'show_app', 'export', 'write_onnx',
-           'predict_path', 'lasting', 'warn_unsure', 'clip_rate']
+           'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, sys
@@ -496,3 +496,27 @@ def clip_rate(path):
     from poselab.records import open_clip
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
+
+# %% ../nbs/31_cli.ipynb #c041
+@verb()
+@click.option('--port', type=int, help='Port of the pages. Default: a free one.')
+@click.option('--no-open', is_flag=True, help='Only say where they are.')
+@click.option('--list', 'only_list', is_flag=True, help='Say which there are.')
+def apps(port, no_open, only_list, as_json):
+    """The explorers as pages without code, on this machine only."""
+    from poselab.apps import APPS
+    if only_list: return dict(apps=[dict(name=a.name, title=a.title) for a in APPS]) if as_json else dict(text='\n'.join(f'{a.name:<16} {a.title}' for a in APPS))
+    serve_apps(port, not no_open)
+
+def serve_apps(port, show):
+    "Stay until Ctrl-C"
+    import tempfile, webbrowser
+    from poselab.apps import start_apps
+    with tempfile.TemporaryDirectory(prefix='poselab-apps-') as folder:
+        process,url = start_apps(folder, port)
+        click.echo(f'The apps are at {url}   (Ctrl-C ends them)', err=True)
+        try:
+            if show: webbrowser.open(url)
+            process.wait()
+        except KeyboardInterrupt: click.echo('closed', err=True)
+        finally: process.terminate(); process.wait(20)

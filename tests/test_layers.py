@@ -29,6 +29,7 @@ train
 traindetect studies
 evaluate.metrics
 evaluate.errors
+evaluate.impact
 browse ablate
 collect
 score.angles
@@ -39,7 +40,7 @@ published
 widgets
 tagspace attend
 explorers
-labs
+labs apps
 report
 player
 demo

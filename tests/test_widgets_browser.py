@@ -3,38 +3,29 @@
 POSELAB_CHROMIUM names the browser if it is not on the path. POSELAB_STILLS=nbs/images takes the still pictures of the
 widgets page again.
 """
-import os, shutil, socket, subprocess, sys, time
+import os, shutil, subprocess
 from pathlib import Path
 import pytest
+from poselab.apps import APPS
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent
 FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync']
-WAIT = 420_000 # ms: a bound for a busy machine, not a pause
+WAIT = int(os.environ.get("POSELAB_WAIT", 420))*1000 # ms: a bound for a busy machine, not a pause
 
 def find_chromium():
     names = 'chromium', 'chromium-browser', 'google-chrome', 'chrome'
     return os.environ.get('POSELAB_CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
 
-def answers(port):
-    with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) == 0
-
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
     "One Voila for all pages, on a free port of this machine"
     pytest.importorskip('voila', reason='no Voila: pip install voila')
-    with socket.socket() as s: s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]
-    log = tmp_path_factory.mktemp('voila')/'log.txt'
-    cmd = [sys.executable, '-m', 'voila', str(ROOT/'nbs/apps'), f'--port={port}', '--no-browser', '--show_tracebacks=True']
-    env = os.environ | dict(OMP_NUM_THREADS='1', PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')])))
-    with open(log, 'w') as f: p = subprocess.Popen(cmd, stdout=f, stderr=f, env=env, cwd=ROOT)
-    try:
-        end = time.monotonic() + WAIT/1000
-        while not answers(port):
-            if p.poll() is not None or time.monotonic() > end: pytest.fail(f'Voila did not start:\n{log.read_text()[-2000:]}')
-            time.sleep(.1)
-        yield f'http://127.0.0.1:{port}/voila/render'
+    from poselab.apps import start_apps
+    folder = tmp_path_factory.mktemp('apps')
+    p,url = start_apps(folder, log=folder.parent/'voila.txt', seconds=WAIT/1000)
+    try: yield url.rpartition('/')[0]
     finally:
         p.terminate()
         try: p.wait(20)
@@ -42,7 +33,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def pages(server):
-    "All pages, loading at the same time"
+    "Each page, from the first time that somebody asks for it"
     path = find_chromium()
     if not path: pytest.skip('no Chromium: install it or set POSELAB_CHROMIUM')
     api = pytest.importorskip('playwright.sync_api', reason='no Playwright: pip install playwright')
@@ -50,8 +41,12 @@ def pages(server):
         browser = play.chromium.launch(executable_path=path, args=FLAGS)
         context = browser.new_context(viewport=dict(width=1140, height=900))
         context.set_default_timeout(WAIT)
-        found = {name: context.new_page() for name in ('soft_labels', 'gate', 'score', 'tag_space', 'receptive_field')}
-        for name, page in found.items(): page.goto(f'{server}/{name}.ipynb', wait_until='commit')
+        class Pages(dict):
+            def __missing__(self, name):
+                self[name] = page = context.new_page()
+                page.goto(f'{server}/{name}.ipynb', wait_until='commit')
+                return page
+        found = Pages()
         yield found
         browser.close()
 
@@ -86,6 +81,15 @@ def still(page, name):
     kind = dict(type='jpeg', quality=85) if name.endswith('jpg') else {}
     page.locator('.widget-vbox').first.screenshot(path=str(ROOT/os.environ['POSELAB_STILLS']/name), **kind)
 
+def thumb(page, name):
+    "The thumbnail on the index"
+    if 'POSELAB_STILLS' not in os.environ: return
+    import cv2, numpy as np
+    page.mouse.move(0, 0)
+    shot = cv2.imdecode(np.frombuffer(page.locator('.widget-vbox').first.screenshot(), np.uint8), cv2.IMREAD_COLOR)
+    small = cv2.resize(shot, (560, round(shot.shape[0]*560/shot.shape[1])), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(ROOT/f'poselab/thumbnails/{name}.jpg'), small[:350], [cv2.IMWRITE_JPEG_QUALITY, 78])
+
 def test_beta_of_1_flattens_the_label(open_page):
     page = open_page('soft_labels')
     assert 'Peak 0.2455' in title(page)
@@ -95,6 +99,7 @@ def test_beta_of_1_flattens_the_label(open_page):
     changed = look(page); page.mouse.click(track['x'] + .1*track['width'], track['y'] + track['height']/2)
     assert 'mean of the label 0' not in changed()
     still(page, 'widget_soft_labels.png')
+    thumb(page, 'soft_labels')
 
 def test_dragging_the_split_makes_the_bins_coarser_or_finer(open_page):
     page = open_page('soft_labels'); handle = slider(page, 'bins per pixel').bounding_box()
@@ -106,6 +111,7 @@ def test_dragging_the_split_makes_the_bins_coarser_or_finer(open_page):
 def test_another_gate_has_other_cells_and_another_picture(open_page):
     page = open_page('gate')
     still(page, 'widget_gate.jpg')
+    thumb(page, 'gate')
     choose(page, 'gate', 'C5 gates C4, untrained'); changed = look(page)
     choose(page, 'gate', 'C5 gates itself, untrained')
     assert 'never trained' in changed('cells of 32 px')
@@ -120,6 +126,7 @@ def test_the_frame_moves_the_dancers_and_the_cursor(open_page):
     page = open_page('score')
     assert 'left forearm' in title(page)
     still(page, 'widget_score.png')
+    thumb(page, 'score')
     changed = look(page); slider(page, 'frame').focus(); page.keyboard.press('End')
     assert 'at 3.96 s' in changed('at 3.96 s')
     changed = look(page); page.keyboard.press('Home')
@@ -141,6 +148,7 @@ def test_another_dancer_has_another_mistake(open_page):
 def test_learning_separates_people_and_noise_mixes_them(open_page):
     page = open_page('tag_space')
     still(page, 'widget_tag_space.jpg')
+    thumb(page, 'tag_space')
     changed = look(page); slider(page, 'step').focus(); page.keyboard.press('End')
     assert '100% of the keypoints' in changed('100% of the keypoints')
     changed = look(page); slider(page, 'noise').focus(); page.keyboard.press('End')
@@ -151,9 +159,77 @@ def test_dilation_widens_what_a_cell_can_see(pages):
     words = page.locator('.widget-html', has_text='It can see')
     words.wait_for()
     assert 'It can see 11×11 cells' in words.inner_text()
+    thumb(page, 'receptive_field')
     before = page.locator('img.widget-image').get_attribute('src')
     slider(page, 'visual').focus(); page.keyboard.press('ArrowRight'); page.keyboard.press('ArrowRight')
     page.locator('.widget-html', has_text='It can see 19×19 cells').wait_for()
     page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
     choose(page, 'block', 'SimSPPF')
     page.locator('.widget-html', has_text='It can see 13×13 cells').wait_for()
+
+def test_the_gates_of_a_network_on_a_picture_of_ones_own(open_page, tmp_path):
+    import cv2, numpy as np
+    page = open_page('attention')
+    assert 'open between' in title(page)
+    changed = look(page); choose(page, 'picture', 'cat'); changed()
+    thumb(page, 'attention')
+    cv2.imwrite(str(tmp_path/'mine.png'), np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8))
+    changed = look(page); page.locator('input[type=file]').set_input_files(tmp_path/'mine.png'); changed()
+    assert 'my own' in page.locator('.widget-dropdown', has_text='picture').locator('select option:checked').inner_text()
+    (tmp_path/'words.png').write_text('no picture')
+    page.locator('input[type=file]').set_input_files(tmp_path/'words.png')
+    page.locator('.widget-html', has_text='no picture that OpenCV can read').wait_for()
+    choose(page, 'network', 'rendered')
+    page.wait_for_function('document.querySelector(".js-plotly-plot").textContent.includes("rendered: ")')
+
+def test_the_index_leads_to_every_app(pages):
+    page = pages['index']; page.bring_to_front()
+    page.locator('a[href="score.ipynb"]').wait_for()
+    links = page.locator('a[href$=".ipynb"]').evaluate_all('found => found.map(a => a.getAttribute("href"))')
+    assert [f'{a.name}.ipynb' for a in APPS] == links
+    assert page.locator('a img').count() == len(APPS) # each with its thumbnail
+    if 'POSELAB_STILLS' in os.environ: page.screenshot(path=str(ROOT/os.environ['POSELAB_STILLS']/'apps_index.jpg'), type='jpeg', quality=80, full_page=True)
+    page.locator('a[href="skeletons.ipynb"]').click()
+    page.wait_for_function('document.querySelector(".js-plotly-plot .gtitle")')
+
+def test_a_coarser_grid_is_further_off(open_page):
+    page = open_page('grids'); thumb(page, 'grids')
+    assert 'Heatmap 1.30 px off, SimCC 0.28 px' in title(page)
+    changed = look(page); choose(page, 'px per cell', '16'); changed('Heatmap')
+    assert 'SimCC 0.28 px' in title(page)
+
+def test_a_keypoint_leaves_its_rings(open_page):
+    page = open_page('oks'); thumb(page, 'oks')
+    assert 'Similarity 1.00' in title(page)
+    changed = look(page); slider(page, 'dx').focus(); page.keyboard.press('End')
+    assert 'Similarity 0.0' in changed('40.0 px away')
+
+def test_without_knobs_all_views_are_the_same(open_page):
+    page = open_page('augment'); thumb(page, 'augment')
+    changed = look(page); slider(page, 'erase').focus(); page.keyboard.press('Home'); changed()
+
+def test_the_same_keypoint_has_another_number_in_another_card(open_page):
+    page = open_page('skeletons'); thumb(page, 'skeletons')
+    assert 'coco: 17 keypoints' in title(page)
+    changed = look(page); choose(page, 'card', 'mpii')
+    assert 'mpii: 16 keypoints' in changed('mpii: 16')
+
+def test_a_picture_of_ones_own_is_looked_at(open_page, tmp_path):
+    import cv2
+    from poselab.attend import chosen_picture
+    page = open_page('poses'); thumb(page, 'poses')
+    assert 'keypoints' in title(page)
+    changed = look(page); slider(page, 'sure').focus(); page.keyboard.press('End')
+    assert 'Nobody' in changed('Nobody')
+    page.keyboard.press('Home')
+    cv2.imwrite(str(tmp_path/'mine.png'), chosen_picture('dancer 3')[..., ::-1])
+    changed = look(page); page.locator('input[type=file]').set_input_files(tmp_path/'mine.png'); changed('keypoints')
+
+@pytest.mark.parametrize('name', [a.name for a in APPS])
+def test_every_app_fits_a_phone(open_page, pages, name):
+    page = pages[name]; page.bring_to_front()
+    page.locator('.widget-vbox').first.wait_for()
+    before = page.viewport_size
+    page.set_viewport_size(dict(width=390, height=844))
+    try: page.wait_for_function('document.documentElement.scrollWidth <= innerWidth + 2', timeout=20_000)
+    finally: page.set_viewport_size(before)
