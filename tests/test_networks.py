@@ -8,6 +8,7 @@ from poselab.models.dancehrnet import DANCE_LAB
 from poselab.models.hrnet import HRNET_LAB
 from poselab.models.rhpnet import RHPNET_LAB
 from poselab.models.rtmpose import LAB
+from poselab.models.vit import VIT_LAB
 from poselab.onnx_export import export_onnx
 from poselab.predict import NETWORKS, Predictor, load_weights, network, predict_dataset, save_weights
 from poselab.train import OPTIMIZERS, Recipe, first_model, fit, optimizer_for, resized
@@ -16,7 +17,8 @@ TINY = dict(
     rtmpose=replace(LAB, input_size=(64, 96), widen=.125),
     hrnet=replace(HRNET_LAB, channels=(8, 8, 16, 16), input_size=(64, 96)),
     rhpnet=replace(RHPNET_LAB, channels=(16, 16, 16, 16), input_size=(64, 96)),
-    dancehrnet=replace(DANCE_LAB, channels=(8, 8, 16, 16), num_keypoints=17, input_size=(96, 64)))
+    dancehrnet=replace(DANCE_LAB, channels=(8, 8, 16, 16), num_keypoints=17, input_size=(96, 64)),
+    vit=replace(VIT_LAB, dim=32, depth=2, deconv=(16,), input_size=(64, 96)))
 QUICK = dict(epochs=1, batch=4, warmup=2, ema=.5, workers=0, augment=AugmentConfig(half_body=0., scale=(.9, 1.1), angle=.3))
 
 @pytest.fixture(scope='module')

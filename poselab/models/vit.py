@@ -30,7 +30,7 @@ class SelfAttention(nn.Module):
     def weights(self, x:Tensor) -> Tensor: # (N, heads, L, L); each row sums to 1
         "How much each token (row) listens to each other (column)"
         q,k,_ = self.split(x)
-        return (q @ k.mT / q.shape[-1]**.5).softmax(-1)
+        return (q @ k.transpose(-2, -1) / q.shape[-1]**.5).softmax(-1)
 
     def forward(self,
         x:Tensor, # tokens, (N, L, dim)
@@ -101,7 +101,7 @@ def as_map(
     grid:tuple, # (width, height), tokens
 ) -> Tensor: # (N, D, height, width)
     "Tokens where their patches were"
-    return tokens.mT.unflatten(-1, grid[::-1])
+    return tokens.transpose(-2, -1).unflatten(-1, grid[::-1])
 
 def start_small(
     net:nn.Module, # changed in place
@@ -132,7 +132,7 @@ class ViT(nn.Module):
         w,h = self.cfg.input_size
         if x.shape[-2:] != (h, w):
             raise ValueError(f'ViT: input is {x.shape[-1]}×{x.shape[-2]} px, this model takes {w}×{h}; resize it.')
-        return self.patches(x).flatten(2).mT + self.position[:, 1:] + self.position[:, :1]
+        return self.patches(x).flatten(2).transpose(-2, -1) + self.position[:, 1:] + self.position[:, :1]
 
     def states(self, x:Tensor) -> list: # depth + 1 times (N, L, dim)
         "Tokens before the first block, and after each"
@@ -161,7 +161,7 @@ def stretched(
     "The same places on a grid of another size; the row of all tokens stays"
     if tuple(old) == tuple(new): return position
     places = F.interpolate(as_map(position[:, 1:], old), new[::-1], mode='bicubic')
-    return torch.cat([position[:, :1], places.flatten(2).mT], 1)
+    return torch.cat([position[:, :1], places.flatten(2).transpose(-2, -1)], 1)
 
 # %% ../../nbs/17b_vit.ipynb #c009
 def heatmap_head(

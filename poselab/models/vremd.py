@@ -230,6 +230,11 @@ class VREMD(Resting):
 
     def looks(self, x:Tensor) -> dict: return looks(self, x) # all that can be shown of one pass
 
+    def state_for(self, cfg:VREMDConfig) -> dict: # the weights, for the same input size
+        "Its layers along the tokens fit one input size"
+        if cfg.input_size == self.cfg.input_size: return self.state_dict()
+        raise ValueError(f'VREMD: trained for {self.cfg.input_size}, not {cfg.input_size}: its token reduction fits one input size; train anew.')
+
 # %% ../../nbs/22_vremd.ipynb #c010
 def looks(
     net:VREMD,
@@ -242,7 +247,7 @@ def looks(
         coarse = [f.coarse for f in frames]
         z,_,mask = net.hkme(coarse)
         feats,tokens = net.hkme.joint(coarse)
-        out['human_mask'] = torch.cat([f.mask.mT for f in frames], 1).unflatten(-1, grid) # (N, 3, h, w)
+        out['human_mask'] = torch.cat([f.mask.transpose(-2, -1) for f in frames], 1).unflatten(-1, grid) # (N, 3, h, w)
         out['keypoint_mask'] = mask.squeeze(-1).unflatten(-1, (3, *grid)) # (N, 3, h, w)
         out['map'] = keypoint_map(tokens, feats, net.cfg.rescale).unflatten(-1, (3, *grid)) # (N, 3·K, 3, h, w)
     if net.bmd:

@@ -19,7 +19,7 @@ def human_mask(
     act:str='sigmoid', # 'sigmoid' of the product over √D, or 'identity': the product as it is (Eq. 1 as printed)
 ) -> Tensor: # (N, L, 1); in (0, 1) with 'sigmoid', anything with 'identity'
     "How human each token is (paper 004, Eq. 1)"
-    match = features @ token.mT
+    match = features @ token.transpose(-2, -1)
     return match if act == 'identity' else (match/features.shape[-1]**.5).sigmoid()
 
 # %% ../../nbs/16_motion.ipynb #c004
@@ -29,7 +29,7 @@ def keypoint_map(
     scale:bool=True, # divide by √D first; False: Eq. 2 as printed
 ) -> Tensor: # (N, T·K, T·L); each row sums to 1
     "Where each keypoint token finds itself: softmax over positions"
-    match = tokens @ features.mT
+    match = tokens @ features.transpose(-2, -1)
     return (match/features.shape[-1]**.5 if scale else match).softmax(-1)
 
 def keypoint_mask(
@@ -52,7 +52,7 @@ class TokenReduction(nn.Sequential):
     def forward(self,
         x:Tensor, # (N, many, D)
     ) -> Tensor: # (N, few, D)
-        return super().forward(x.mT).mT
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 # %% ../../nbs/16_motion.ipynb #c006
 def grid_points(
@@ -70,7 +70,7 @@ def sample(
 ) -> Tensor: # (N, Q, P, C)
     "Bilinear values between the cells; outside the map everything is 0"
     span = torch.tensor([max(s - 1, 1) for s in size], device=at.device)
-    maps = x.mT.unflatten(-1, size[::-1]).float() # half the digits would blur the places
+    maps = x.transpose(-2, -1).unflatten(-1, size[::-1]).float() # half the digits would blur the places
     found = F.grid_sample(maps, 2*at.float()/span - 1, padding_mode='zeros', align_corners=True)
     return found.permute(0, 2, 3, 1).to(x.dtype)
 
@@ -104,8 +104,8 @@ class DeformableCrossAttention(nn.Module):
 
     def _offsets(self, q, z, size):
         both = q if self.z is None else torch.cat([q, self.z(z)], -1)
-        found = self.theta(self.psi(both.mT.unflatten(-1, size[::-1])))
-        return self.reach*found.flatten(2).mT.unflatten(-1, (self.points, 2)).tanh()
+        found = self.theta(self.psi(both.transpose(-2, -1).unflatten(-1, size[::-1])))
+        return self.reach*found.flatten(2).transpose(-2, -1).unflatten(-1, (self.points, 2)).tanh()
 
     def attend(self, x:Tensor, z:Tensor, size:tuple) -> tuple: # places (N, L, points, 2), weights (N, L, points, heads), tokens (N, L, dim)
         "Where each query looks, how much it takes from there, and what it brings home"
@@ -132,7 +132,7 @@ class DeformableConv(nn.Module):
 
     def offsets(self, x:Tensor, z:Tensor, size:tuple) -> Tensor: # (N, L, 9, 2), cells
         "How far each tap has wandered"
-        return self.theta(x.mT.unflatten(-1, size[::-1])).flatten(2).mT.unflatten(-1, (9, 2))
+        return self.theta(x.transpose(-2, -1).unflatten(-1, size[::-1])).flatten(2).transpose(-2, -1).unflatten(-1, (9, 2))
 
     def forward(self,
         x:Tensor, # (N, L, dim)
