@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'RENDERED_VAL_SEED', 'OWN', 'RECIPES', 'Recipe', 'EpochSampler', 'TopDownDataset', 'training_data',
-           'views', 'PoseDataModule', 'resized', 'first_model', 'look', 'nearest_people', 'PoseModule', 'learning_rate',
-           'optimizer_for', 'trainer_for', 'fit', 'history', 'save_own', 'trained']
+           'split_films', 'views', 'PoseDataModule', 'resized', 'first_model', 'look', 'nearest_people', 'PoseModule',
+           'learning_rate', 'optimizer_for', 'trainer_for', 'fit', 'history', 'save_own', 'trained']
 
 # %% ../nbs/23_train.ipynb #c003
 import csv, json, math, time
@@ -23,6 +23,7 @@ from .schema import PoseSchema, load_schema
 from .records import PoseData, write_whole
 from .data.augment import MILD, NONE, AugmentConfig, augment
 from .data.bottomup import BottomUpDataset
+from .data.clips import ClipDataset, rendered_clips, to_card
 from .data.datasets import read_any, read_lspet
 from .data.figures import rendered_dataset
 from .codecs.heatmap import Heatmap
@@ -38,7 +39,7 @@ OPTIMIZERS = dict(adamw=torch.optim.AdamW, adam=torch.optim.Adam, rmsprop=torch.
 @dataclass(frozen=True)
 class Recipe:
     "Everything that decides how a training run ends"
-    data:str = 'rendered' # 'rendered', 'lspet', or a COCO keypoint file
+    data:str = 'rendered' # 'rendered', 'clips' (rendered films), 'lspet', or a file of keypoints
     card:str = 'rendered' # data card that names the keypoints
     model:object = LAB # configuration of the network
     start:str = '' # weights to begin with, by name or file; none for a random start
@@ -55,7 +56,7 @@ class Recipe:
     ema:float = .998 # decay of the averaged weights
     aux:float = .005 # weight of the heatmap loss on the keypoint maps; 0 for none
     augment:AugmentConfig = AugmentConfig() # how far views differ
-    mild:float = .85 # share of the epochs after which the milder augmentation takes over (one person at a time only)
+    mild:float = .85 # share of the epochs after which the milder augmentation takes over (single pictures of one person only)
     images:int = 6000 # rendered pictures to learn from
     seed:int = 0
     precision:str = '32-true' # or 'bf16-mixed', much faster where the processor has it
@@ -128,9 +129,22 @@ def training_data(
     if recipe.data == 'rendered':
         return rendered_dataset(recipe.images, 1000 + recipe.seed, split='train'), rendered_dataset(300, RENDERED_VAL_SEED, split='val')
     if recipe.data == 'lspet': return read_lspet(split='train'), read_lspet(split='val')
+    if recipe.data == 'clips': # five pictures each
+        return (rendered_clips(math.ceil(recipe.images/5), 1000 + recipe.seed, card=recipe.card, split='train'),
+                rendered_clips(60, RENDERED_VAL_SEED, card=recipe.card, split='val'))
     data = read_any(recipe.data)
-    ids = np.array([im.id for im in data.images])
-    val = np.random.default_rng(0).random(len(ids)) < .1
+    if data.schema.names != load_schema(recipe.card).names: data = to_card(data, recipe.card)
+    return split_films(data)
+
+def split_films(
+    data:PoseData,
+    share:float=.1, # of the pictures or films to look at
+) -> tuple: # (train, val) PoseData
+    "A tenth to look at; a film is never in both parts, unless it is the only one: then its end is looked at"
+    ids,film = np.array([im.id for im in data.images]),[im.video or im.id for im in data.images]
+    number = {f: n for n,f in enumerate(dict.fromkeys(film))}
+    val = (np.random.default_rng(0).random(len(number)) < share)[[number[f] for f in film]]
+    if len(number) < len(film) and val.all() | ~val.any(): val = np.arange(len(ids)) >= len(ids) - max(1, round(share*len(ids)))
     return data.subset(ids[~val]), data.subset(ids[val])
 
 # %% ../nbs/23_train.ipynb #c016
@@ -144,6 +158,8 @@ def views(
     if getattr(codec, 'bottom_up', False):
         side = 'short' if cfg else 'long' # to look at a picture, look at all of it
         return BottomUpDataset(data, codec.input_size, cfg or still, seed=recipe.seed, max_people=codec.max_people, side=side)
+    frames = getattr(recipe.model, 'frames', 1)
+    if frames > 1: return ClipDataset(data, codec.input_size, cfg or still, seed=recipe.seed, cache_mb=2048, frames=frames)
     if not cfg: return TopDownDataset(data, codec.input_size, still)
     late = replace(MILD, padding=cfg.padding)
     return TopDownDataset(data, codec.input_size, cfg, late, math.ceil(recipe.mild*recipe.epochs), recipe.seed, 2048)
@@ -178,7 +194,8 @@ def resized(
 ) -> torch.nn.Module: # a network for that input which begins with what was learned
     "Convolutions fit any input; a SimCC head's two tables over cells and bins are stretched"
     new = network(replace(model.cfg, input_size=tuple(input_size)))
-    new.load_state_dict(_stretched(model, new) if isinstance(model, RTMPose) else model.state_dict())
+    own = getattr(model, 'state_for', None) # a network that knows how to stretch itself
+    new.load_state_dict(own(new.cfg) if own else _stretched(model, new) if isinstance(model, RTMPose) else model.state_dict())
     return new.train(model.training)
 
 def _stretched(model, new):
