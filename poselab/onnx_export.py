@@ -13,6 +13,7 @@ import numpy as np, torch
 from torch import nn
 from .records import write_whole
 from .schema import load_schema
+from .codecs.anchors import AnchorGrid
 from .codecs.grouping import AssociativeEmbedding
 from .codecs.heatmap import Heatmap
 from .codecs.simcc import SimCC
@@ -20,7 +21,7 @@ from .modules.blocks import fuse
 
 # %% ../nbs/22b_onnx.ipynb #c007
 ONNX_FORMAT = 'poselab-onnx-1' # a file says what it is
-_CODECS = dict(simcc=SimCC, heatmap=Heatmap, tags=AssociativeEmbedding) # kinds that a file may name
+_CODECS = dict(simcc=SimCC, heatmap=Heatmap, tags=AssociativeEmbedding, anchors=AnchorGrid) # kinds that a file may name
 
 def onnx_note(
     loaded, # LoadedModel

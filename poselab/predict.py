@@ -6,7 +6,8 @@
 __all__ = ['NETWORKS', 'AHEAD', 'network', 'LoadedModel', 'save_weights', 'shipped_poses', 'weights_path', 'load_weights',
            'find_people', 'hog_detector', 'default_detector', 'outputs', 'cut_inputs', 'as_instances', 'as_people',
            'Runner', 'keypoints_in', 'people_in', 'Source', 'whole_boxes', 'open_source', 'batches', 'next_boxes',
-           'look', 'distinct', 'carry', 'number', 'Predictor', 'predict_dataset', 'save_stream', 'predict_clip']
+           'look', 'distinct', 'carry', 'number', 'Predictor', 'PeopleDetector', 'predict_dataset', 'save_stream',
+           'predict_clip']
 
 # %% ../nbs/22a_predict.ipynb #c003
 import json, warnings
@@ -188,18 +189,24 @@ def as_people(
     conf:np.ndarray, # confidence, (P, K)
     score:np.ndarray, # (P,)
     matrix:np.ndarray, # image px to input px, (2, 3)
-) -> Instances: # with boxes around the keypoints, image px
-    "People of a bottom-up network as records"
-    xy = apply(invert(matrix), xy)
+    box:np.ndarray=None, # x, y, width, height, (P, 4), input px; None: around the keypoints
+) -> Instances: # with boxes, image px
+    "People of a network that sees everybody, as records"
+    back = invert(matrix)
+    xy = apply(back, xy)
     known = np.isfinite(xy).all(-1)
-    box = np.nan_to_num(keypoints_to_box(np.where(known[..., None], xy, 0.), known))
+    if box is None: box = np.nan_to_num(keypoints_to_box(np.where(known[..., None], xy, 0.), known))
+    else: box = np.concatenate([apply(back, box[:, :2]), box[:, 2:]@abs(back[:, :2]).T], 1)
     return Instances.make(xy, bbox=box, confidence=np.where(known, conf, 0.), score=score)
+
+def _with_matrix(found, matrix): return *found[:3], matrix, *found[3:] # boxes, where there are some, come last
 
 # %% ../nbs/22a_predict.ipynb #c022
 def _check_scales(runner):
     "Refuse looks that nobody can take"
     if runner.scales == (1.,): return
     if not runner.bottom_up: raise ValueError(f'scales={runner.scales}: only a bottom-up network looks at several sizes; {runner.loaded.name} sees one person at a time.')
+    if getattr(runner.codec, 'boxes', False): raise ValueError(f'scales={runner.scales}: anchors of {runner.loaded.name} belong to one size of input; leave scales out.')
     if not isinstance(runner.net, nn.Module): raise ValueError(f'scales={runner.scales}: an .onnx file knows one size of input; use the weights themselves.')
     if not runner.scales or min(runner.scales) <= 0: raise ValueError(f'scales={runner.scales}: give sizes above 0, as shares of the input; the first sets the resolution.')
 
@@ -235,7 +242,7 @@ class Runner:
     def cut(self, img:np.ndarray, bbox:np.ndarray) -> tuple: # inputs and matrices, as `cut_inputs`
         if not self.bottom_up: return cut_inputs(img, bbox, self.input_size, self.padding)
         M = input_matrix(*whole_region(img.shape[1::-1], self.input_size, 'long'), self.input_size)[None] # as it was looked at in training
-        return warp(img, M[0], self.input_size)[None], M
+        return warp(img, M[0], self.input_size, getattr(self.codec, 'border', 0))[None], M
 
     def flips(self, film:bool) -> tuple|None: # mirror permutation for the flip test, or None
         return self.schema.flip if ((not film) if self.flip_test is None else self.flip_test) else None
@@ -267,11 +274,11 @@ def people_in(
     runner:Runner, # of a bottom-up network
     inputs:np.ndarray, # whole pictures, (N, height, width, 3) uint8
     film:bool=False, # decides the flip test where it was left open
-) -> list: # for each input keypoints (P, K, 2), input px, confidence (P, K), score (P,), best first
+) -> list: # for each input keypoints (P, K, 2), input px, confidence (P, K), score (P,), and boxes (P, 4) if the network says them; best first
     "Everybody in each input"
     n = max(runner.batch//8, 1) # whole pictures are large
     found = [one for i in range(0, len(inputs), n) for one in runner.codec.decode(_look(runner, inputs[i:i+n], runner.flips(film)))]
-    return [(xy.double().cpu().numpy(), conf.cpu().numpy(), score.cpu().numpy()) for xy,conf,score in found]
+    return [tuple(a.double().cpu().numpy() for a in one) for one in found]
 
 # %% ../nbs/22a_predict.ipynb #c026
 @dataclass
@@ -373,7 +380,7 @@ def _grouped(predictor, hold, film):
     found = iter(predictor.groups(np.concatenate([h[3] for h in hold]), film))
     for item,_,boxes,_,M in hold:
         nobody = Instances.empty(predictor.schema.num_keypoints)
-        yield item, as_people(*next(found), M[0]).replace(image_id=item[0]) if len(boxes) else nobody
+        yield item, as_people(*_with_matrix(next(found), M[0])).replace(image_id=item[0]) if len(boxes) else nobody
 
 # %% ../nbs/22a_predict.ipynb #c032
 def next_boxes(
@@ -469,7 +476,7 @@ class Predictor(Runner):
         "Keypoints of every person in one picture"
         if self.bottom_up:
             inputs,M = self.cut(img, bbox)
-            return as_people(*self.groups(inputs, film)[0], M[0]).replace(image_id=image_id)
+            return as_people(*_with_matrix(self.groups(inputs, film)[0], M[0])).replace(image_id=image_id)
         if bbox is None: bbox = self.detector(img)[0]
         bbox = np.asarray(bbox, float).reshape(-1, 4)
         inputs,M = self.cut(img, bbox)
@@ -501,6 +508,27 @@ class Predictor(Runner):
         return number(self, found, src, track, OneEuro if smooth is True else smooth or None, progress)
 
 # %% ../nbs/22a_predict.ipynb #c038
+class PeopleDetector:
+    "A network that sees everybody, as the detector of another"
+    def __init__(self,
+        weights, # shipped name, file, or LoadedModel
+        score:float=.3, # least score
+        device:str='cpu', # where the network runs
+    ):
+        self.predictor,self.score = Predictor(weights, flip_test=False, device=device),score
+        if not self.predictor.bottom_up: raise ValueError(f'{self.predictor.loaded.name} looks into boxes and finds none: a detector needs a network for whole pictures.')
+
+    def __call__(self,
+        img:np.ndarray, # image, (H, W, 3) uint8 RGB
+    ) -> tuple: # boxes x, y, width, height, (P, 4), image px, cut at the edges, and scores (P,), best first
+        "The people in one picture"
+        people = self.predictor.on_image(img)
+        lo = np.maximum(people.bbox[:, :2], 0)
+        size = np.minimum(people.bbox[:, :2] + people.bbox[:, 2:], img.shape[1::-1]) - lo
+        sure = (people.score >= self.score) & (size > 0).all(1)
+        return np.concatenate([lo, size], 1)[sure], people.score[sure]
+
+# %% ../nbs/22a_predict.ipynb #c040
 def _chunks(predictor, data, rows, progress):
     "Inputs, matrices and rows of a data set, about one batch at a time"
     from tqdm.auto import tqdm
@@ -529,7 +557,7 @@ def predict_dataset(
     return as_instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
         id=inst.id[rows], track_id=inst.track_id[rows], area=inst.area[rows])
 
-# %% ../nbs/22a_predict.ipynb #c047
+# %% ../nbs/22a_predict.ipynb #c049
 def save_stream(
     pairs, # (picture, Instances), from `Predictor.watch`
     schema:PoseSchema, # of the predictor
@@ -561,7 +589,7 @@ def _one_size(frames):
         size = size or img.shape[1::-1]
         yield img if img.shape[1::-1] == size else cv2.resize(img, size)
 
-# %% ../nbs/22a_predict.ipynb #c051
+# %% ../nbs/22a_predict.ipynb #c053
 def predict_clip(
     predictor:Predictor, # weights at work
     clip:Clip, # frames in order
