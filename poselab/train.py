@@ -26,6 +26,7 @@ from .data.bottomup import BottomUpDataset
 from .data.clips import ClipDataset, rendered_clips, to_card
 from .data.datasets import read_any, read_lspet
 from .data.figures import rendered_dataset
+from .data.mosaic import MosaicDataset
 from .codecs.heatmap import Heatmap
 from .codecs.simcc import SimCC
 from .models.hrnet import HRNET_LAB
@@ -56,7 +57,7 @@ class Recipe:
     ema:float = .998 # decay of the averaged weights
     aux:float = .005 # weight of the heatmap loss on the keypoint maps; 0 for none
     augment:AugmentConfig = AugmentConfig() # how far views differ
-    mild:float = .85 # share of the epochs after which the milder augmentation takes over (single pictures of one person only)
+    mild:float = .85 # share of the epochs after which the milder augmentation takes over (single pictures of one person), or mosaics end
     images:int = 6000 # rendered pictures to learn from
     seed:int = 0
     precision:str = '32-true' # or 'bf16-mixed', much faster where the processor has it
@@ -152,9 +153,12 @@ def views(
     recipe:Recipe,
     data:PoseData, # pictures and people
     cfg:AugmentConfig=None, # how far views differ; None: every picture as it is
-) -> Dataset: # of (input, keypoints, visibility), and for whole pictures where labels are complete
+) -> Dataset: # of (input, keypoints, visibility), and for whole pictures where labels are complete, or everyone's box
     "Inputs as the recipe's network wants them"
     codec,still = recipe.model.codec,replace(NONE, padding=recipe.augment.padding)
+    if getattr(codec, 'boxes', False):
+        end = replace(cfg, mosaic=0.) if cfg else None # the last epochs see pictures as they are
+        return MosaicDataset(data, codec.input_size, cfg or still, end, math.ceil(recipe.mild*recipe.epochs), recipe.seed, codec.max_people, codec.border, 2048)
     if getattr(codec, 'bottom_up', False):
         side = 'short' if cfg else 'long' # to look at a picture, look at all of it
         return BottomUpDataset(data, codec.input_size, cfg or still, seed=recipe.seed, max_people=codec.max_people, side=side)
@@ -268,9 +272,9 @@ class PoseModule(L.LightningModule):
         return (-(share*maps.float().flatten(2).log_softmax(-1)).sum(-1)*weight).sum()/weight.sum().clamp_min(1)
 
     def training_step(self, batch, i):
-        x,xy,v,*masks = batch
+        x,xy,v,*more = batch
         maps,out = look(self.model, normalize(x))
-        targets,weight = self.codec.encode(xy, v, *masks)
+        targets,weight = self.codec.encode(xy, v, *more)
         loss = self.codec.loss(out, targets, weight)/(len(x) if isinstance(self.codec, SimCC) else 1) # SimCC's sums over inputs
         self.log('loss', loss, prog_bar=True, on_step=False, on_epoch=True)
         if maps is None: return loss
