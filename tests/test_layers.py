@@ -27,6 +27,7 @@ detect track onnx_export
 predict
 train
 traindetect studies
+evaluate.posetrack
 evaluate.metrics
 evaluate.errors
 evaluate.impact
@@ -41,6 +42,8 @@ widgets
 tagspace attend
 explorers
 labs apps
+sandbox
+grading
 report
 player
 demo
