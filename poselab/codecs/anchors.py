@@ -121,6 +121,7 @@ class AnchorConfig:
     box:float = .05 # weight of the box loss
     obj:float = 1. # of objectness
     kpt:float = .1 # of the keypoints
+    far:float = .2 # of the part of it that still pulls where OKS is 0 already; 0: as published
     kpt_conf:float = .5 # of their visibility
     level_weights:tuple = (4.,1.,.25,.06) # of objectness, finest first
     oks_sigmas:tuple = () # (K,); (): COCO's for 17 keypoints, .07 for others
@@ -243,12 +244,14 @@ def keypoint_errors(
     area:Tensor, # of the person, (M,), px²
     sigmas:Tensor, # (K,)
     two:bool=True, # the 2 of the metric's exponent
-) -> Tensor: # (M, K), 0 on the spot to 1
+    far:float=0., # weight of a logarithm that never goes flat
+) -> Tensor: # (M, K), 0 on the spot; to 1 without `far`
     "1 − OKS of every keypoint"
     spread = (2*sigmas).square()*area[:,None]*(2 if two else 1)
-    return 1 - (-(p - t).square().sum(-1)/spread.clamp_min(1e-9)).exp()
+    z = (p - t).square().sum(-1)/spread.clamp_min(1e-9)
+    return 1 - (-z).exp() + far*z.log1p()
 
-# %% ../../nbs/10a_anchors.ipynb #c046
+# %% ../../nbs/10a_anchors.ipynb #c048
 def boxes_around(
     xy:Tensor, # keypoints, (N, P, K, 2), px
     v:Tensor, # visibility, (N, P, K)
@@ -271,7 +274,7 @@ def encode(
     hits = assign(codec, boxes)
     return tuple((at, boxes[at[0],p], xy[at[0],p]) for at,p in hits), tuple(known[at[0],p].float() for at,p in hits)
 
-# %% ../../nbs/10a_anchors.ipynb #c047
+# %% ../../nbs/10a_anchors.ipynb #c049
 def level_losses(
     codec, # AnchorGrid
     o:Tensor, # raw map, (N, 3, H, W, 6 + 3K)
@@ -290,7 +293,7 @@ def level_losses(
     flat = ((n*o.shape[1] + a)*o.shape[2] + j)*o.shape[3] + i
     wanted.view(-1).scatter_reduce_(0, flat, near.detach().clamp_min(0), 'amax')
     p,seen = keypoints_at(rows, cell, s)
-    off = keypoint_errors(p, xy, box[:,2:].prod(-1), box.new_tensor(codec.sigmas), codec.oks_two)
+    off = keypoint_errors(p, xy, box[:,2:].prod(-1), box.new_tensor(codec.sigmas), codec.oks_two, codec.far)
     return torch.stack([(1 - near).mean(), _mean(F.binary_cross_entropy_with_logits(logit, wanted, reduction='none')),
         _mean_where(off, on), _mean_where(F.binary_cross_entropy_with_logits(seen, on, reduction='none'), on.any(1)[:,None].expand_as(on))])
 
@@ -321,7 +324,7 @@ def check_maps(
         want = (A, *(n//s for n in size[::-1]), C) if size else (A, *o.shape[2:4], C)
         if tuple(o.shape[1:]) != want: raise ValueError(f'A map of stride {s} has shape {tuple(o.shape)}, the codec reads (N, {", ".join(map(str, want))}).')
 
-# %% ../../nbs/10a_anchors.ipynb #c049
+# %% ../../nbs/10a_anchors.ipynb #c051
 class AnchorGrid(AnchorConfig):
     "Everyone's box and keypoints to rows of numbers, and back to people"
     bottom_up = True # one input shows everybody
@@ -348,7 +351,7 @@ class AnchorGrid(AnchorConfig):
             return torch.cat([-o[...,:1], o[...,1:6], k], -1)
         return tuple(back(o) for o in outputs)
 
-# %% ../../nbs/10a_anchors.ipynb #c051
+# %% ../../nbs/10a_anchors.ipynb #c053
 def true_outputs(
     codec, # AnchorGrid
     xy:Tensor, # keypoints, (N, P, K, 2), input px
@@ -369,7 +372,7 @@ def true_outputs(
         out.append(maps)
     return tuple(out)
 
-# %% ../../nbs/10a_anchors.ipynb #c068
+# %% ../../nbs/10a_anchors.ipynb #c070
 def oks_hit_rate(
     similarity, # OKS of everybody who is there with the best prediction, (P,); nan or 0 where there is none
     thresholds=tuple(.5 + .05*i for i in range(10)),

@@ -196,5 +196,5 @@ def grey_over(
     "Paint regions over"
     img = img.copy()
     H,W = img.shape[:2]
-    for x,y,w,h in np.nan_to_num(bbox): img[max(int(y), 0):min(max(int(np.ceil(y + h)), 0), H), max(int(x), 0):min(max(int(np.ceil(x + w)), 0), W)] = level
+    for x,y,w,h in bbox[np.isfinite(bbox).all(1)]: img[max(int(y), 0):min(max(int(np.ceil(y + h)), 0), H), max(int(x), 0):min(max(int(np.ceil(x + w)), 0), W)] = level
     return img
