@@ -31,6 +31,7 @@ from .codecs.heatmap import Heatmap
 from .codecs.simcc import SimCC
 from .models.hrnet import HRNET_LAB
 from .models.rtmpose import LAB, RTMPose
+from .models.vit import VIT_LAB
 from .predict import LoadedModel, load_weights, network, normalize, read_note, save_weights
 
 # %% ../nbs/23_train.ipynb #c007
@@ -436,3 +437,5 @@ RECIPES['lspet-hrnet'] = replace(RECIPES['lspet'], model=replace(HRNET_LAB, bloc
     epochs=36, batch=32, lr=2e-3, flat=.3, augment=replace(RECIPES['lspet'].augment, padding=1.1))
 RECIPES['lspet-hrnet-2'] = replace(RECIPES['lspet-hrnet'], start='runs/train-lspet-hrnet/weights.safetensors', epochs=14, lr=1e-3, warmup=100, flat=.2, mild=.7,
     seed=1, model=replace(RECIPES['lspet-hrnet'].model, input_size=(192,192)))
+RECIPES['rendered-vit'] = replace(RECIPES['rendered'], model=VIT_LAB, epochs=14, images=3000, batch=32, lr=1e-3, warmup=150, flat=.3, ema=.995, clip=1., aux=0.,
+    precision='32-true', augment=AugmentConfig(half_body=0., scale=(.75, 1.3), angle=.6, padding=1.2))
