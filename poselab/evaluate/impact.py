@@ -238,6 +238,7 @@ def suppressed(
         s = np.where(left, s*np.exp(-like[i,top]**2/.5), s)
     return s
 
+# %% ../../nbs/25a_impact.ipynb #c037
 def _best_scores(t, xy, oks_sigmas, block=200_000): # t: Pairs; xy: (Q, K, 2); block: pairs compared at once, bounds the memory
     "Largest OKS with anybody, repetitions suppressed, (D,)"
     s = nearest_person(t)[1]
@@ -259,7 +260,7 @@ def best_scores(
     out[t.keep] = _best_scores(t, pred.keypoints, truth.schema.oks_sigmas)
     return out
 
-# %% ../../nbs/25a_impact.ipynb #c039
+# %% ../../nbs/25a_impact.ipynb #c040
 def false_alarms(
     d:Diagnosis,
     kind:str, # background or duplicates
@@ -291,7 +292,7 @@ def mended(
             rows,pred = rows[stay],pred[stay]
     return replace(d.truth, instances=g), pred
 
-# %% ../../nbs/25a_impact.ipynb #c042
+# %% ../../nbs/25a_impact.ipynb #c043
 def _mend_step(t, d, done, kind, legacy): # done: kinds mended before
     "The pairs after one more mend"
     moved = d.pred.replace(keypoints=mended_keypoints(d, (*done, kind), legacy))
@@ -314,6 +315,7 @@ def _mend_step(t, d, done, kind, legacy): # done: kinds mended before
 
 def _some_pairs(t, these): return replace(t, q=t.q[these], p=t.p[these], oks=t.oks[these])
 
+# %% ../../nbs/25a_impact.ipynb #c044
 def ap_steps(
     d:Diagnosis,
     kinds:tuple, # names of MENDS, in the order in which to mend
@@ -341,7 +343,7 @@ def ap_gains(
     alone = {k: (steps[1] if k == order[0] else ap_steps(d, (k,), legacy, start)[1]) - steps[0] for k in order}
     return dict(ap=steps[0], alone=alone, steps=dict(zip(order, steps[1:])))
 
-# %% ../../nbs/25a_impact.ipynb #c045
+# %% ../../nbs/25a_impact.ipynb #c047
 MEND_COLORS = {k: ERROR_COLORS.get(k, c) for k,c in zip(MENDS, [None]*4 + ['#7A7A7A', '#9B6A3C', '#C8A27C', '#3F3F3F'])}
 
 def draw_gains(
@@ -362,7 +364,7 @@ def draw_gains(
     for ax in axes: ax.invert_yaxis(); ax.tick_params(labelsize=8); ax.spines[['top', 'right']].set_visible(False)
     return axes
 
-# %% ../../nbs/25a_impact.ipynb #c058
+# %% ../../nbs/25a_impact.ipynb #c060
 SIZE_BORDERS = (32, 64, 96, 128) # px: side of a square as large as the person
 FEW = 20 # people below which a cell is drawn grey and marked
 
@@ -397,7 +399,7 @@ def people_cells(
                 overlap={'0': over == 0, '1–2': (over > 0) & (over < 3), '3+': over > 2},
                 labelled={f'{a}–{b}' if b > a else f'{a}': (n >= a) & (n <= b) for a,b in labelled_borders(g.visible.shape[1])})
 
-# %% ../../nbs/25a_impact.ipynb #c060
+# %% ../../nbs/25a_impact.ipynb #c062
 def _cell(d, name, people, judged, ap): # people: (P,) bool; judged: (Q, K) bool, keypoints to count
     "One row of a breakdown"
     n = dict(zip(KEYPOINT_ERRORS, (int(((d.error == e) & judged).sum()) for e in KEYPOINT_ERRORS)))
@@ -426,7 +428,7 @@ def breakdown(
         return _cell(d, name, there, judged, mean_ap(ap_lines(pairs, only=there, charged=inside(there, who))))
     return out | dict(visibility=[of_keypoints('occluded', 1), of_keypoints('visible', 2)])
 
-# %% ../../nbs/25a_impact.ipynb #c062
+# %% ../../nbs/25a_impact.ipynb #c064
 def draw_breakdown(
     cells:dict, # as from `breakdown`
     axes=None, # one matplotlib axes per row
@@ -450,7 +452,7 @@ def draw_breakdown(
                              loc='outside upper right', frameon=False, fontsize=8)
     return axes
 
-# %% ../../nbs/25a_impact.ipynb #c065
+# %% ../../nbs/25a_impact.ipynb #c067
 def mend_cases(
     d:Diagnosis,
     kind:str, # a name of MENDS; missed people have no prediction to look at
@@ -483,6 +485,7 @@ def _paint_after(img, d, after, q, size):
     M,xy = case_matrix(d, q, size),after.pred.keypoints[q]
     return paint_pose(warp(img, M, (size, size)), apply(M, xy), np.isfinite(xy).all(-1)*2, d.truth.schema, thickness=max(1, size//160))
 
+# %% ../../nbs/25a_impact.ipynb #c068
 def mend_title(
     d:Diagnosis,
     gains:dict, # as from `ap_gains`
@@ -499,7 +502,7 @@ def mend_title(
     else: what = f'score {d.pred.score[q]:.2f}, taken away'
     return f'{kind}: {what}\nall mended: AP {ap:.3f} → {ap + gain:.3f}'
 
-# %% ../../nbs/25a_impact.ipynb #c068
+# %% ../../nbs/25a_impact.ipynb #c071
 def mend_explorer(
     d:Diagnosis, # of a data set with pictures
     gains:dict=None, # as from `ap_gains`; computed if left out
@@ -521,7 +524,7 @@ def mend_explorer(
     kind.observe(other, 'value'); case.observe(show, 'value'); other()
     return w.VBox([w.HBox([kind, case]), text, view])
 
-# %% ../../nbs/25a_impact.ipynb #c071
+# %% ../../nbs/25a_impact.ipynb #c074
 def _plain(x):
     "Numbers that json knows; nan becomes None"
     if isinstance(x, dict): return {str(k): _plain(v) for k,v in x.items()}
@@ -547,7 +550,7 @@ def impact_report(
         scoring=dict(count=len(wrong['person']), worst=_worst_scoring(d, wrong, worst)), gains=ap_gains(d), breakdown=breakdown(d, start))
     return _plain(out | (dict(legacy=ap_gains(d, legacy=True)) if legacy else {}))
 
-# %% ../../nbs/25a_impact.ipynb #c072
+# %% ../../nbs/25a_impact.ipynb #c075
 def _number(x, sign=''): return '–' if x is None else f'{x:{sign}.3f}'
 
 def _gain_lines(gains, title):
