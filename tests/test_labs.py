@@ -1,0 +1,254 @@
+"Labs: hints that name the mistake, a room that nobody leaves, and a course from handing out to giving back"
+import csv, json, re, subprocess, sys
+from pathlib import Path
+import nbformat, numpy as np, pytest
+from hypothesis import given, strategies as st
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from poselab import labs
+
+LABS = sorted((Path(__file__).parents[1]/'nbs'/'labs').glob('lab*.ipynb'))
+def hint(f, *args, **kwargs):
+    with pytest.raises(labs.Hint) as e: f(*args, **kwargs)
+    return str(e.value)
+
+# --- hints
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=20), st.integers(0, 19))
+def test_the_right_answer_passes_and_a_spoilt_one_names_its_place(want, at):
+    labs.expect_close(np.array(want), want, 'x')
+    at,got = at % len(want),np.array(want)
+    got[at] += 1
+    assert f'the first at [{at}]' in hint(labs.expect_close, got, want, 'x')
+
+def test_a_known_mistake_is_named_before_a_place():
+    assert hint(labs.expect_close, 2., 1., 'x', {'doubled': 2.}) == 'x: doubled'
+
+@pytest.mark.parametrize('got,word', [(None, 'return'), (..., 'still a'), ('abc', 'str'), (np.zeros((3, 2)), 'swapped'), (np.zeros(3), 'shape'), (np.full((2, 3), np.nan), 'nan')])
+def test_what_is_no_answer_yet_is_said(got, word):
+    assert word in hint(labs.expect_close, got, np.ones((2, 3)), 'x')
+
+def test_an_error_inside_an_answer_names_call_and_line():
+    def answer(x):
+        y = x
+        return y/0
+    assert re.search(r'answer\(3\) stopped in its line 3 with ZeroDivisionError', hint(labs.ask, answer, 3))
+    assert 'function is wanted' in hint(labs.ask, 7)
+
+def test_each_wrong_way_to_bins_has_its_own_words():
+    size = np.array((192, 256))
+    outside = lambda xy,b: np.where(((xy < 0) | (xy >= size)).any(-1, keepdims=True), -1, b)
+    ways = {'cut off': lambda xy,s,k: outside(xy, np.floor(xy*k)), 'half a pixel': lambda xy,s,k: outside(xy, np.round((xy + .5)*k)), 'rounded to pixels': lambda xy,s,k: outside(xy, np.round(xy)*k),
+        'per pixel are missing': lambda xy,s,k: outside(xy, np.round(xy)), 'clamped': lambda xy,s,k: np.round(np.clip(xy, 0, size - 1)*k), 'nothing was marked': lambda xy,s,k: np.round(xy*k),
+        'as a whole': lambda xy,s,k: np.where((xy < 0) | (xy >= size), -1, np.round(xy*k))}
+    for words,way in ways.items(): assert words in hint(labs.check_bins, way)
+    labs.check_bins(lambda xy,s,k: outside(xy, np.round(xy*k)))
+
+def test_each_wrong_oks_has_its_own_words():
+    def way(k=2., power=1., half=2., use=lambda v: v > 0, nan=0.):
+        def oks(xy, v, area, pred, sig):
+            e = np.exp(-((pred - xy)**2).sum(-1)/(k*sig)**2/area**power/half)
+            return np.where(np.isnan(e), nan, e)[use(v)].mean()
+        return oks
+    for words,f in {'twice the sigma': way(k=1.), 'area squared': way(power=2.), 'root': way(power=.5), 'the 2 under': way(half=1.), 'unlabelled': way(use=lambda v: v >= 0),
+        'occluded': way(use=lambda v: v > 1), 'spread': way(nan=np.nan), 'left out': way(nan=1.)}.items(): assert words in hint(labs.check_oks, f)
+    labs.check_oks(way())
+
+def test_each_wrong_statistic_has_its_own_words():
+    from scipy.stats import t
+    def way(ddof=1, q=lambda n: t.ppf(.975, n - 1), root=True): return lambda a,b: ((b - a).mean(), q(len(a))*(b - a).std(ddof=ddof)/(len(a)**.5 if root else 1))
+    for words,f in {'1.96': way(q=lambda n: 1.96), 'n - 1 in its': way(ddof=0), 'steadier': way(root=False), 'two sides': way(q=lambda n: t.ppf(.95, n - 1))}.items(): assert words in hint(labs.check_paired, f)
+    assert 'above 0' in hint(labs.check_paired, lambda a,b: (-way()(a, b)[0], 0))
+    labs.check_paired(way())
+
+# --- the machine
+
+def test_the_doctor_says_how_to_mend_what_is_missing(monkeypatch):
+    monkeypatch.setattr(labs.sys, 'version_info', (3, 8, 0))
+    monkeypatch.setattr(labs, 'free_memory', lambda: .2)
+    ill = {r['name']: r for r in labs.doctor()}
+    assert ill['Python']['ok'] is False and 'make setup' in ill['Python']['remedy'] and 'Shut Down' in ill['memory']['remedy']
+    assert '2 things have to be mended' in labs.doctor_text(list(ill.values()))
+
+# --- the labs themselves
+
+@pytest.mark.parametrize('path', LABS, ids=lambda p: p.stem)
+def test_a_lab_is_whole(path):
+    nb = nbformat.read(path, 4)
+    marks = {c.metadata.nbgrader.grade_id: c for c in nb.cells if 'nbgrader' in c.metadata}
+    assert list(marks) == ['predict', 'check-predict', 'build', 'check-build', 'open']
+    code = '\n'.join(c.source for c in nb.cells if c.cell_type == 'code')
+    text = '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
+    assert code.count('### BEGIN SOLUTION') == code.count('### END SOLUTION') == 2 and 'HIDDEN' in marks['check-build'].source
+    assert sum(c.metadata.nbgrader.points for c in marks.values() if c.metadata.nbgrader.grade) == 12
+    for word in ('**You will**', '**Read first**', '**Time**', '*Points*'): assert word in text, word
+    assert any('image/png' in o.get('data', {}) for c in nb.cells for o in c.get('outputs', [])), 'no figure'
+
+def test_there_are_ten_labs(): assert len(LABS) >= 10
+
+# --- the room and the course need Linux or macOS, and nbgrader
+
+course_only = pytest.mark.skipif(sys.platform == 'win32' or labs.version_of('nbgrader') is None, reason="grading needs nbgrader: pip install 'poselab[course]'")
+
+def mark(cell, id, points=0, grade=False, solution=False):
+    cell.metadata['nbgrader'] = dict(schema_version=3, grade_id=id, grade=grade, solution=solution, locked=not solution, task=False) | (dict(points=points) if grade else {})
+    return cell
+
+@pytest.fixture(scope='module')
+def sources(tmp_path_factory):
+    "A lab with two exercises and a question"
+    folder = tmp_path_factory.mktemp('labs')
+    cells = [new_markdown_cell('# Numbers')]
+    for name,body,call,want in (('twice', 'return x + x', 'twice(4)', 8), ('thrice', 'return 3*x', 'thrice(4)', 12)):
+        cells += [mark(new_code_cell(f'def {name}(x):\n    ### BEGIN SOLUTION\n    {body}\n    ### END SOLUTION'), name, solution=True),
+            mark(new_code_cell(f"labs.expect_close(labs.ask({name}, 4), {want}, '{call}', {{'that is the square': 16}})\n### BEGIN HIDDEN TESTS\n"
+                f"labs.expect_close(labs.ask({name}, -3), {-3*want/4}, 'hidden {name}')\n### END HIDDEN TESTS\nlabs.passed('{name}')"), f'check-{name}', 4, grade=True)]
+    cells.append(mark(new_markdown_cell('When is it useful?'), 'open', 2, grade=True, solution=True))
+    nbformat.write(new_notebook(cells=cells), folder/'numbers.ipynb')
+    return folder
+
+def handed_in(course, inbox, student, answers=(), change=None):
+    nb = nbformat.read(course/'release'/'numbers'/'numbers.ipynb', 4)
+    for c in nb.cells:
+        if (name := c.metadata.get('nbgrader', {}).get('grade_id')) in dict(answers): c.source = dict(answers)[name]
+    if change: change(nb)
+    (inbox/student).mkdir()
+    nbformat.write(nb, inbox/student/'numbers.ipynb')
+
+GOOD = dict(twice='def twice(x): return 2*x', thrice='def thrice(x): return 3*x')
+
+def mischief(nb): # tries to read the solutions, to change its tests and what they lean on, and to write elsewhere
+    source,home = Path(__file__).parents[1]/'nbs'/'labs',Path(__file__).parents[1]
+    nb.cells[1].source = (f'import builtins, os, pathlib\nfound = []\n'
+        f'for place in ({str(source)!r}, {str(home)!r}, "/work", "/tmp", "/home", "/root", str(pathlib.Path.home().parent)):\n'
+        f'    for p in (place, place + "/lab02_simcc.ipynb", place + "/README.md"):\n'
+        f'        try: found.append(os.listdir(p) if os.path.isdir(p) else open(p).read())\n'
+        f'        except OSError: pass\n'
+        f'try: open("/var/tmp/poselab-mischief", "w").write("x"); found.append("wrote")\nexcept OSError: pass\n'
+        f'try:\n    import socket; socket.create_connection(("127.0.0.1", 22), 2); found.append("net")\nexcept OSError: pass\n'
+        f'print("FOUND", found)\n'
+        f'import numpy, poselab.labs\nnumpy.allclose = lambda *a, **k: True\nposelab.labs.expect_close = lambda *a, **k: None\n'
+        f'poselab.labs.ask.__code__ = (lambda f, *args, **kwargs: 8).__code__\n'
+        f'class labs:\n    expect_close = staticmethod(lambda *a, **k: None); ask = expect_close; passed = expect_close\n'
+        f'def twice(x): return 0')
+    nb.cells[2].source = 'pass # all is well'
+    del nb.cells[4]
+
+@pytest.fixture(scope='module')
+def course(sources, tmp_path_factory):
+    "A course in which eight people have handed in and were graded"
+    from poselab.grading import collect, feedback, grade, release
+    from poselab.sandbox import Limits
+    home = tmp_path_factory.mktemp('course')
+    release(home/'c', source=sources)
+    inbox = home/'inbox'; inbox.mkdir()
+    handed_in(home/'c', inbox, 'right', GOOD | dict(open='When nobody asks for four.'))
+    handed_in(home/'c', inbox, 'wrong', GOOD | dict(twice='def twice(x): return x**2'))
+    handed_in(home/'c', inbox, 'crashing', GOOD | dict(twice='import os; os._exit(1)'))
+    handed_in(home/'c', inbox, 'endless', GOOD | dict(twice='def twice(x):\n    while True: pass'))
+    handed_in(home/'c', inbox, 'mischief', (), mischief)
+    (inbox/'empty_numbers.ipynb').touch()
+    (inbox/'cut_numbers.ipynb').write_text('{"cells": [')
+    (inbox/'essay.ipynb').write_text('{}')
+    (inbox/'link_numbers.ipynb').symlink_to(sources/'numbers.ipynb')
+    got = collect(inbox, home/'c')
+    graded = grade(home/'c', limits=Limits(cell_s=4), workers=2)
+    return dict(path=home/'c', inbox=inbox, collected=got, graded=graded, pages=feedback(home/'c'))
+
+def points(course): return {(r['student'], r['exercise']): r['points'] for r in json.loads((course['path']/'marks.json').read_text())['rows']}
+def page(course, student): return (course['path']/'feedback'/f'{student}.html').read_text()
+
+@course_only
+def test_what_students_get_holds_no_solution_and_no_hidden_check(course):
+    text = (course['path']/'release'/'numbers'/'numbers.ipynb').read_text()
+    assert 'x + x' not in text and '3*x' not in text and 'hidden' not in text.lower() and text.count('YOUR CODE HERE') == 2
+
+@course_only
+def test_names_are_checked_and_links_refused(course):
+    got = course['collected']
+    assert len(got['collected']) == 7 and {r.split(':')[0] for r in got['refused']} == {'essay.ipynb', 'link_numbers.ipynb'}
+
+@course_only
+def test_right_wrong_crashing_endless_and_empty_have_their_marks(course):
+    p = points(course)
+    assert course['graded']['failed'] == {}
+    assert (p['right','twice'], p['right','thrice'], p['right','open']) == (4, 4, '') # the open answer waits for a person
+    assert (p['wrong','twice'], p['wrong','thrice']) == (0, 4)
+    assert (p['crashing','twice'], p['crashing','thrice']) == (0, 4) # the other exercise is not lost
+    assert (p['endless','twice'], p['endless','thrice']) == (0, 4)
+    assert not any(p[s, e] for s in ('empty', 'cut') for e in ('twice', 'thrice', 'open'))
+
+@course_only
+def test_feedback_says_why_and_loads_nothing(course):
+    assert 'that is the square' in page(course, 'wrong') and 'never stops' in page(course, 'endless') and 'process ended' in page(course, 'crashing')
+    assert 'is empty' in page(course, 'empty') and 'cut short' in page(course, 'cut')
+    for p in map(Path, course['pages']['pages']):
+        text = p.read_text()
+        assert '<script' not in text and 'hidden twice' not in text.replace('hidden twice:', '') and not re.search(r'(src|href)="(?!#|data:)', text)
+
+@course_only
+def test_mischief_reads_nothing_changes_nothing_and_is_told_of(course):
+    p,text = points(course),page(course, 'mischief')
+    assert p['mischief','twice'] == 0 and p['mischief','thrice'] == 0
+    assert 'poselab.labs.expect_close' in text and 'had been changed; the original was used' in text and 'were missing' in text
+    assert not Path('/var/tmp/poselab-mischief').exists()
+    if 'Landlock' in course['graded']['enforced']['files']: assert 'FOUND []' in text, re.search('FOUND.{200}', text, re.S)
+
+@course_only
+def test_what_is_graded_stays_graded_until_it_changes(course):
+    from poselab.grading import collect, grade
+    assert grade(course['path'])['graded'] == []
+    nb = nbformat.read(course['inbox']/'wrong'/'numbers.ipynb', 4)
+    nb.cells[1].source = GOOD['twice']
+    nbformat.write(nb, course['inbox']/'wrong'/'numbers.ipynb')
+    assert collect(course['inbox'], course['path'])['collected'] == ['wrong/numbers']
+    assert grade(course['path'])['graded'] == ['wrong/numbers'] and points(course)['wrong','twice'] == 4
+
+@course_only
+def test_marks_by_hand_come_from_the_table_and_stay(course):
+    from poselab.grading import feedback
+    path = course['path']/'marks.csv'
+    rows = list(csv.DictReader(path.open()))
+    mine = next(r for r in rows if r['student'] == 'right' and r['exercise'] == 'open')
+    mine.update(points='1,5', comment='A good <b>start</b>')
+    def write(rows):
+        with path.open('w', newline='') as f: w = csv.DictWriter(f, rows[0]); w.writeheader(); w.writerows(rows)
+    write(rows)
+    feedback(course['path'])
+    assert points(course)['right','open'] == 1.5 and 'A good &lt;b&gt;start' in page(course, 'right')
+    mine.update(points='7'); write(rows)
+    with pytest.raises(ValueError, match=r'row \d+: 7 points, but there are 0 to 2'): feedback(course['path'])
+    mine.update(points='1.5'); write(rows); feedback(course['path'])
+
+@course_only
+def test_the_weaker_guard_still_refuses_files_and_network(tmp_path):
+    from poselab.sandbox import Limits, Room
+    with Room(Limits(kernel=False)) as room:
+        assert room.enforced['files'] == 'within Python only'
+        for code in (f'open({str(Path(__file__))!r}).read()', f'open({str(tmp_path/"x")!r}, "w")', f'import os; os.listdir({str(tmp_path)!r})', 'import socket; socket.create_connection(("127.0.0.1", 80))', 'import os; os.system("true")'):
+            assert room.ask(code)[-1]['ename'] == 'PermissionError', code
+        assert room.ask('open("mine", "w").write("x"); print(open("mine").read())')[0]['text'] == 'x\n'
+
+@course_only
+def test_nothing_of_the_teacher_is_in_the_environment_of_a_room(monkeypatch):
+    from poselab.sandbox import clean_env
+    monkeypatch.setenv('MY_TOKEN', 'secret')
+    assert 'secret' not in str(clean_env('/x')) and clean_env('/x')['HOME'] == '/x'
+
+@course_only
+def test_output_and_memory_have_limits():
+    from poselab.sandbox import Limits, run_notebook
+    nb = new_notebook(cells=[new_code_cell(c) for c in ('print("x"*3_000_000)', 'a = bytearray(9 << 30)', 'print("on we go")')])
+    run_notebook(nb, Limits(output_kb=200))
+    assert 'kB of output' in nb.cells[0].outputs[0].evalue and nb.cells[1].outputs[0].ename in ('MemoryError', 'Stopped') and nb.cells[2].outputs[0].text == 'on we go\n'
+
+def test_file_names_of_platforms_and_browsers_are_understood():
+    from poselab.grading import lab_of, name_of
+    known = ['lab02_simcc', 'lab03_soft_labels']
+    for stem,want in {'lab02_simcc': ('lab02_simcc', ''), 'lab02_simcc (1)': ('lab02_simcc', ''), 'lab02_simcc-Copy1': ('lab02_simcc', ''), 'ada_lab02_simcc': ('lab02_simcc', 'ada'),
+        'lab03_soft_labels_bob': ('lab03_soft_labels', 'bob'), 'lab02': (None, 'lab02'), 'xlab02_simcc': (None, 'xlab02_simcc')}.items(): assert lab_of(stem, known) == want
+    assert name_of('../../etc') == 'etc' and name_of('Ada Lovelace_12_assignsubmission_file_') == 'Ada-Lovelace_12'
+
+def test_a_solution_in_plain_sight_is_not_handed_out():
+    from poselab.grading import leaks
+    source = new_notebook(cells=[new_code_cell('### BEGIN SOLUTION\nanswer = 6*7 + 0\n### END SOLUTION'), new_markdown_cell('answer = 6*7 + 0')])
+    assert leaks(source, new_notebook(cells=source.cells[1:])) == ['answer = 6*7 + 0'] and not leaks(source, new_notebook(cells=[new_markdown_cell('Answer!')]))
