@@ -3,7 +3,7 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 from poselab.modules.blocks import SPPBottleneck, fuse
 from poselab.modules.counts import count_macs, count_params
-from poselab.modules.pyramid import (CONTEXT, FIELDS, RFB, RFBS, RFSP, SPP, SPPF, Context, SimSPPF, conv_bn, extent, field_explorer,
+from poselab.modules.pyramid import (CONTEXT, FGCSPP, FIELDS, RFB, RFBS, RFSP, SPP, SPPF, Context, SimSPPF, conv_bn, extent, field_explorer,
                                      field_numbers, reach, receptive_field)
 
 COUNTS = {32: (6_156, 5_220, 2_656, 14_032), 64: (24_008, 20_376, 10_432, 54_816),
@@ -186,3 +186,49 @@ def test_a_slider_moves_the_picture():
     controls.children[2].value = 3
     assert screen.value != before and words.value != said and '19×19' in words.value
     assert set(CONTEXT) <= set(FIELDS)
+
+@settings(max_examples=15, deadline=None)
+@given(h=st.integers(1, 16), w=st.integers(1, 16), a=st.integers(1, 9), b=st.integers(1, 9), ks=st.sampled_from([3, 5, 7]))
+def test_fgcspp_pools_as_three_windows_side_by_side_would(h, w, a, b, ks):
+    m,x = FGCSPP(a, b, ks).eval(),torch.randn(2, a, h, w)
+    t = m.before(x)
+    side_by_side = torch.cat([t, *[nn.functional.max_pool2d(t, n, 1, n//2) for n in (ks, 2*ks - 1, 3*ks - 2)]], 1)
+    assert torch.equal(m(x), m.join(torch.cat([m.after(side_by_side), m.around(x)], 1))) and m(x).shape == (2, b, h, w)
+
+@settings(max_examples=10, deadline=None)
+@given(c=st.integers(1, 40))
+def test_fgcspp_weighs_27_squares(c): assert count_params(FGCSPP(c, c)) == 27*c*c + 7*2*c
+
+def test_the_pyramids_of_yolopose_have_their_counts(): assert (count_params(SPP(512, 512, 3)), count_params(FGCSPP(512, 512))) == (656_896, 7_085_056)
+
+@settings(max_examples=5, deadline=None)
+@given(a=st.integers(2, 9), b=st.integers(2, 9), seed=st.integers(0, 99))
+def test_the_gradient_reaches_every_parameter_of_fgcspp(a, b, seed):
+    torch.manual_seed(seed)
+    m,x = FGCSPP(a, b),torch.randn(4, a, 9, 7, requires_grad=True)
+    y = m(x); (y*torch.randn_like(y)).sum().backward()
+    assert not [n for n,p in m.named_parameters() if not p.grad.abs().sum() > 0] and x.grad.abs().sum() > 0
+
+def test_fgcspp_by_hand():
+    m = FGCSPP(1, 1, 3).eval()
+    for k in m.modules():
+        if isinstance(k, nn.Conv2d): nn.init.zeros_(k.weight); k.weight.data[..., k.kernel_size[0]//2, k.kernel_size[1]//2] = 1.
+        if isinstance(k, nn.BatchNorm2d): k.eps = 0.
+    for seq in (*m.before, *m.after, m.around, m.join): seq[2] = nn.Identity()
+    row = torch.tensor([[[[0., 9., 1., 0., 2., 5., 4., 0.]]]])
+    maxima = [[9, 9, 9, 2, 5, 5, 5, 4], [9, 9, 9, 9, 5, 5, 5, 5], [9, 9, 9, 9, 9, 5, 5, 5]]
+    assert m(row).flatten().tolist() == [2*v + sum(p) for v,p in zip(row.flatten().tolist(), zip(*maxima))]
+
+def test_fgcspp_reaches_its_maxima_and_two_small_convolutions():
+    x = torch.randn(1, 4, 31, 31)
+    assert [extent(reach(FGCSPP(4, 4, ks), x, (15, 15))) for ks in (3, 5)] == [(11, 11), (17, 17)]
+
+def test_the_fused_fgcspp_is_the_same_in_any_layout():
+    torch.manual_seed(0)
+    m,x = FGCSPP(6, 6),torch.randn(4, 6, 7, 5)
+    for _ in range(20): m(x)
+    torch.testing.assert_close(fuse(m)(x), m.eval()(x), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(m(x.to(memory_format=torch.channels_last)), m(x), atol=1e-5, rtol=1e-4)
+
+def test_a_window_without_a_middle_is_refused_by_fgcspp():
+    with pytest.raises(ValueError, match='FGCSPP: ks=4'): FGCSPP(4, 4, 4)
