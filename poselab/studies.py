@@ -99,7 +99,7 @@ def video(
     "A row of Tables 4 to 6 of paper 004"
     return on_trained(lambda cfg: replace(cfg, **off_and_on), 'rendered-vit')
 
-FILMS = Recipe(data='clips', model=replace(VREMD_LAB, frozen=True), epochs=4, images=4000, batch=16, lr=1e-3, warmup=20, flat=.3, ema=.97, aux=0., clip=1., workers=0,
+FILMS = Recipe(data='clips', model=replace(VREMD_LAB, frozen=True), epochs=1, images=2000, batch=16, lr=1e-3, warmup=20, flat=.3, ema=.97, aux=0., clip=1., workers=0,
     augment=AugmentConfig(half_body=0., scale=(.75, 1.3), angle=.6, padding=1.25))
 VIDEO_4 = {'single frame': video(hkme=False, bmd=False), 'HKME': video(bmd=False), 'BMD': video(hkme=False), 'both': video()}
 VIDEO_5 = {'no mask': video(human_mask=False, keypoint_mask=False), 'human': video(keypoint_mask=False), 'keypoints': video(human_mask=False), 'both': video()}
