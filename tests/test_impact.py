@@ -1,6 +1,5 @@
 "What errors cost: cases worked by hand, pycocotools and a plain loop as oracles, planted faults found again"
 import importlib.util, json, time
-from dataclasses import replace
 from pathlib import Path
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
@@ -8,13 +7,13 @@ from poselab.data.figures import rendered_dataset
 from poselab.evaluate.errors import KEYPOINT_ERRORS, Thresholds, diagnose, error_counts, plant_faults
 from poselab.evaluate.impact import (AP_LINES, KEYPOINT_MENDS, MENDS, ap_gains, ap_lines, ap_steps, best_scores, breakdown, choose, draw_breakdown,
                                      draw_gains, false_alarms, impact_lines, impact_report, labelled_borders, mean_ap, mend_cases, mend_explorer,
-                                     mend_title, mended, mended_keypoints, nearest_person, overlap_counts, paint_mended, pairs_of, people_cells, placed,
+                                     mend_title, mended, mended_keypoints, overlap_counts, paint_mended, pairs_of, people_cells, placed,
                                      plant_people, pose_likeness, scoring_errors, suppressed)
-from poselab.evaluate.metrics import coco_ap, keypoint_similarity, same_image
+from poselab.evaluate.metrics import coco_ap, keypoint_similarity
 from poselab.records import ImageInfo, Instances, PoseData
 from poselab.schema import load_schema
 from test_errors import COCO, ELBOW, K2, WRIST, case, grid, one_image, people, reach
-from test_metrics import data, oracle, pycocotools_ap, pycocotools_matches, random_case
+from test_metrics import data, pycocotools_ap, pycocotools_matches, random_case
 
 SIGMAS = np.array(COCO.oks_sigmas)
 

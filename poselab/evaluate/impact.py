@@ -196,9 +196,10 @@ def nearest_person(
 def scoring_errors(
     d:Diagnosis,
     near:float=.5, # OKS from which a prediction is a candidate of a person
+    start:Pairs=None, # `pairs_of` the same, if at hand
 ) -> dict: # columns of equal length, worst first: person, surest and best (rows of pred), d_score, d_oks, size
     "People whose surest candidate is not the best placed one; each prediction is a candidate of the person it resembles most"
-    t = pairs_of(d.truth, d.pred, d.thresholds.max_dets)
+    t = start or pairs_of(d.truth, d.pred, d.thresholds.max_dets)
     who,value = nearest_person(t, near)
     i = np.flatnonzero(who >= 0)
     def last(*keys): # the winner of each person
@@ -264,10 +265,11 @@ def best_scores(
 def false_alarms(
     d:Diagnosis,
     kind:str, # background or duplicates
+    start:Pairs=None, # `pairs_of` the unmended predictions, if at hand
 ) -> np.ndarray: # (Q,) bool
     "Predictions that mending takes away; a duplicate that is the best placed of its person stays"
     if kind == 'background': return d.status == 'background'
-    t,q = pairs_of(d.truth, d.pred, d.thresholds.max_dets),np.full(len(d.pred), -1)
+    t,q = start or pairs_of(d.truth, d.pred, d.thresholds.max_dets),np.full(len(d.pred), -1)
     q[t.keep] = nearest_person(t)[0]
     taker = np.where(q >= 0, d.gt_det[q], -1) if len(d.gt_det) else q
     better = (taker >= 0) & (d.oks > d.oks[taker])
@@ -293,22 +295,22 @@ def mended(
     return replace(d.truth, instances=g), pred
 
 # %% ../../nbs/25a_impact.ipynb #c043
-def _mend_step(t, d, done, kind, legacy): # done: kinds mended before
+def _mend_step(t, d, done, kind, legacy, start): # done: kinds mended before; start: the unmended pairs
     "The pairs after one more mend"
-    moved = d.pred.replace(keypoints=mended_keypoints(d, (*done, kind), legacy))
+    xy = mended_keypoints(d, (*done, kind), legacy)
     if kind in KEYPOINT_MENDS:
         i = (d.error == kind).any(1)[t.keep[t.q]]
         g,p,value = d.truth.instances,t.p[i],t.oks.copy()
-        value[i] = oks_rows(g.keypoints[p], g.visible[p], g.area[p], moved.keypoints[t.keep[t.q[i]]], d.truth.schema.oks_sigmas, g.bbox[p])
+        value[i] = oks_rows(g.keypoints[p], g.visible[p], g.area[p], xy[t.keep[t.q[i]]], d.truth.schema.oks_sigmas, g.bbox[p])
         return replace(t, oks=value)
     if kind == 'scores':
-        score = _best_scores(t, moved.keypoints, d.truth.schema.oks_sigmas)
+        score = _best_scores(t, xy, d.truth.schema.oks_sigmas)
         order = np.lexsort((t.keep, -score, t.image)); place = np.argsort(order)
         return replace(t, keep=t.keep[order], rank=_ranks(t.image), score=score[order], q=place[t.q])
     if kind == 'missed':
         gone = d.gt_status == 'missed'
         return _some_pairs(replace(t, ignored=t.ignored | gone), ~gone[t.p])
-    stay = ~false_alarms(d, kind)[t.keep]; place = stay.cumsum() - 1
+    stay = ~false_alarms(d, kind, start)[t.keep]; place = stay.cumsum() - 1
     t = _some_pairs(t, stay[t.q])
     img = t.image[stay]
     return replace(t, keep=t.keep[stay], image=img, rank=_ranks(img), score=t.score[stay], q=place[t.q])
@@ -323,10 +325,11 @@ def ap_steps(
     start:Pairs=None, # `pairs_of` the unmended predictions, if at hand
 ) -> list: # of 1 + len(kinds) APs, the first before any mending; nan where there is nobody to be found
     "AP after each step of mending"
-    t,out = start or pairs_of(d.truth, d.pred, d.thresholds.max_dets),[]
+    start = start or pairs_of(d.truth, d.pred, d.thresholds.max_dets)
+    t,out = start,[]
     for i in range(len(kinds) + 1):
         people = set(kinds[:i]) & set(PEOPLE_MENDS) if legacy else set()
-        if i and not people & {kinds[i-1]}: t = _mend_step(t, d, kinds[:i-1], kinds[i-1], legacy)
+        if i and not people & {kinds[i-1]}: t = _mend_step(t, d, kinds[:i-1], kinds[i-1], legacy, start)
         charged = np.zeros(len(t.keep), bool) if 'background' in people else None
         out.append(mean_ap(ap_lines(t, charged=charged, count_missed='missed' not in people)))
     return out
@@ -335,10 +338,11 @@ def ap_gains(
     d:Diagnosis,
     order:tuple=None, # of the steps; MENDS, without duplicates if legacy
     legacy:bool=False, # as `ap_steps`
+    start:Pairs=None, # as `ap_steps`
 ) -> dict: # ap; alone: kind -> gain, each from the baseline; steps: kind -> AP after it and all before it
     "What AP gains from each kind of mending, alone and one after the other"
     order = tuple(order or (k for k in MENDS if not (legacy and k == 'duplicates')))
-    start = pairs_of(d.truth, d.pred, d.thresholds.max_dets)
+    start = start or pairs_of(d.truth, d.pred, d.thresholds.max_dets)
     steps = ap_steps(d, order, legacy, start)
     alone = {k: (steps[1] if k == order[0] else ap_steps(d, (k,), legacy, start)[1]) - steps[0] for k in order}
     return dict(ap=steps[0], alone=alone, steps=dict(zip(order, steps[1:])))
@@ -544,11 +548,13 @@ def impact_report(
     worst:int=20, # scoring errors listed
 ) -> dict: # name, images, people, predictions, thresholds, status, errors, scoring, gains, breakdown; legacy; fit for json
     "The whole diagnosis"
-    start,wrong = pairs_of(d.truth, d.pred, d.thresholds.max_dets),scoring_errors(d)
+    start = pairs_of(d.truth, d.pred, d.thresholds.max_dets)
+    wrong = scoring_errors(d, start=start)
     out = dict(name=d.truth.name, keypoints=d.truth.schema.num_keypoints, images=len(d.truth.images), people=len(d.truth.instances),
         predictions=len(d.pred), thresholds=vars(d.thresholds), status=status_table(d), errors=error_table(d),
-        scoring=dict(count=len(wrong['person']), worst=_worst_scoring(d, wrong, worst)), gains=ap_gains(d), breakdown=breakdown(d, start))
-    return _plain(out | (dict(legacy=ap_gains(d, legacy=True)) if legacy else {}))
+        scoring=dict(count=len(wrong['person']), worst=_worst_scoring(d, wrong, worst)), gains=ap_gains(d, start=start),
+        breakdown=breakdown(d, start))
+    return _plain(out | (dict(legacy=ap_gains(d, legacy=True, start=start)) if legacy else {}))
 
 # %% ../../nbs/25a_impact.ipynb #c075
 def _number(x, sign=''): return '–' if x is None else f'{x:{sign}.3f}'
