@@ -250,3 +250,11 @@ def test_what_is_no_clip_is_refused(shape, words):
     (dict(depth_motion=0), 'depth_motion=0'), (dict(heads=3), '3 heads'), (dict(input_size=(30, 48)), '8 px')], ids=str)
 def test_a_wrong_config_is_refused_by_field(change, words):
     with pytest.raises(ValueError, match=words): replace(NANO, **change)
+
+@pytest.mark.parametrize('which', ['whole', 'dc', 'as printed'])
+def test_a_graph_in_onnx_computes_the_same(which, tmp_path):
+    from poselab.onnx_export import OnnxNet, export_onnx
+    pytest.importorskip('onnxruntime')
+    net,x = loud(replace(NANO, **TABLES[which])),clip(NANO, 3)
+    file = export_onnx(net, tmp_path/'clip.onnx', example=clip(NANO)) # it compares both before it writes
+    with torch.no_grad(): torch.testing.assert_close(torch.as_tensor(OnnxNet(file, threads=1)(x)), net(x)[0], atol=1e-3, rtol=1e-3)

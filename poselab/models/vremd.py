@@ -61,16 +61,16 @@ class SpaceTime(nn.Module):
         cfg:VREMDConfig, # sizes
     ):
         super().__init__()
-        self.frames,L = cfg.frames,cfg.grid[0]*cfg.grid[1]
+        self.frames,self.places = cfg.frames,cfg.grid[0]*cfg.grid[1]
         self.spatial,self.temporal = blocks(cfg, cfg.depth_spatial),blocks(cfg, cfg.depth_temporal)
-        self.norm,self.reduce = nn.LayerNorm(cfg.dim, 1e-6),TokenReduction(cfg.frames*L, L)
+        self.norm,self.reduce = nn.LayerNorm(cfg.dim, 1e-6),TokenReduction(cfg.frames*self.places, self.places)
 
     def forward(self,
         x:Tensor, # features of all frames, (N, T·L, D)
     ) -> Tensor: # (N, L, D)
-        N,T = len(x),self.frames
-        x = self.spatial(x.unflatten(1, (T, -1)).flatten(0, 1)).unflatten(0, (N, T)) # (N, T, L, D)
-        x = self.temporal(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (N, -1)).transpose(1, 2)
+        T,L = self.frames,self.places
+        x = self.spatial(x.unflatten(1, (T, L)).flatten(0, 1)).unflatten(0, (-1, T)) # (N, T, L, D)
+        x = self.temporal(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, L)).transpose(1, 2)
         return self.reduce(self.norm(x).flatten(1, 2))
 
 # %% ../../nbs/22_vremd.ipynb #c005
@@ -94,7 +94,7 @@ class HKME(nn.Module):
         x:Tensor, # features of one frame, (N, L, D)
     ) -> tuple: # masked features (N, L, D), human mask (N, L, 1)
         "What is human in a frame, found in that frame alone"
-        both = self.human_norm(self.human_blocks(torch.cat([x, self.human.expand(len(x), 1, -1)], 1)))
+        both = self.human_norm(self.human_blocks(torch.cat([x, self.human.expand(x.shape[0], 1, -1)], 1)))
         x,token = both[:, :-1],both[:, -1:]
         mask = human_mask(x, token, self.cfg.mask_act)
         return (x*mask if self.cfg.human_mask else x), mask
@@ -103,7 +103,7 @@ class HKME(nn.Module):
         coarse:list, # masked features of each frame, (N, L, D)
     ) -> tuple: # features (N, T·L, D), keypoint tokens (N, T·K, D)
         "Features and keypoint tokens of all frames, after they have talked"
-        N,L = coarse[0].shape[:2]
+        N,L = coarse[0].shape[:2] # read off the shape, not by len(): a graph in ONNX keeps the batch open
         x = torch.stack(coarse, 1) + self.when
         tokens = (self.keypoints + self.when).expand(N, -1, -1, -1)
         both = self.keypoint_norm(self.keypoint_blocks(torch.cat([x.flatten(1, 2), tokens.flatten(1, 2)], 1)))
