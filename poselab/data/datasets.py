@@ -9,6 +9,7 @@ __all__ = ['IMAGE_FIELDS', 'USED', 'find_card', 'file_schema', 'head_size', 'fin
 
 # %% ../../nbs/05_datasets.ipynb #c006
 import gzip, json, re
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -430,16 +431,69 @@ def _iqbal(path, doc, images, faults):
     return PoseData(_stem(path), schema, infos, _read_people(path, people, infos, schema, faults),
                     find_images(path, infos, images))
 
+# places in the card `posetrack` of the joints 0 to 14 of 2017: right leg up, left leg down, right arm up, left arm down, neck, nose, head top
+_JOINTS_2017 = 16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9, 1, 0, 2
+
+def _one(x): return x[0] if isinstance(x, list) and x else None if isinstance(x, list) else x # 2017 puts single numbers into lists
+
+def _person_2017(path, i, rect, image_id):
+    "One `annorect` as a COCO record"
+    points = [p for a in rect.get('annopoints') or [] if isinstance(a, dict) for p in a.get('point') or []]
+    xyv = np.zeros((17, 3))
+    for p in points:
+        k = _whole(_one(p.get('id')))
+        if k is None or not 0 <= k < len(_JOINTS_2017): raise ValueError(f'{path}: annolist[{i}] has a joint {p.get("id")}; 0 to 14 are known.')
+        seen = _one(p.get('is_visible'))
+        xyv[_JOINTS_2017[k]] = _one(p.get('x')),_one(p.get('y')),1 if seen in (0, '0', False) else 2
+    box = [_one(rect.get(c)) for c in ('x1', 'y1', 'x2', 'y2')]
+    return dict(image_id=image_id, keypoints=xyv.ravel().tolist(), track_id=_one(rect.get('track_id')), score=_one(rect.get('score'))) | (
+        {} if None in box else dict(head_box=box))
+
+def _posetrack17(path, doc, images, faults):
+    "The files of 2017: annolist[].annorect[].annopoints[].point[]"
+    infos,people = [],[]
+    for i,a in enumerate(_records(path, doc, 'annolist')):
+        name = _one(a.get('image'))
+        name = str(name.get('name') if isinstance(name, dict) else name)
+        digits = re.findall(r'\d+', Path(name).stem)
+        corners = [r.get('point') or [] for r in a.get('ignore_regions') or []]
+        extra = {f'ignore_regions_{c}': [[_one(p.get(c)) for p in r] for r in corners] for c in 'xy' if corners}
+        if (said := _one(a.get('is_labeled'))) is not None: extra['is_labeled'] = bool(said)
+        infos.append(ImageInfo(len(infos) + 1, name, 0, 0, '', Path(name).parent.name, int(digits[-1]) if digits else i, extra))
+        people += [_person_2017(path, i, r, len(infos)) for r in _records(f'{path}: annolist[{i}]', {'annorect': a.get('annorect') or []}, 'annorect')]
+    schema = load_schema('posetrack')
+    return PoseData(_stem(path), schema, infos, _read_people(path, people, infos, schema, faults), find_images(path, infos, images))
+
+def _joined(path, parts, images):
+    "Sequences below each other; ids that occur in several are counted anew"
+    if len({d.schema.names for d in parts}) > 1: raise ValueError(f'{path}: the files do not have the same keypoints.')
+    ids = [im.id for d in parts for im in d.images]
+    fresh,rows,infos = len(set(ids)) < len(ids),[],[]
+    for d in parts:
+        new = {im.id: len(infos) + n for n,im in enumerate(d.images, 1)} if fresh else {im.id: im.id for im in d.images}
+        infos += [replace(im, id=new[im.id]) for im in d.images]
+        rows.append(d.instances.replace(image_id=np.array([new[i] for i in d.instances.image_id.tolist()], int)))
+    people = Instances.cat(rows)
+    if len(np.unique(people.id)) < len(people): people = people.replace(id=np.arange(len(people)) + 1)
+    source = find_images(path/'x', infos, images) or (find_images(path.parent/'x', infos) if images is None else None)
+    return PoseData(path.name, parts[0].schema, infos, people, source, {k: v for k,v in parts[0].extra.items() if k == 'category'})
+
 def read_posetrack(
-    path, # PoseTrack18 json, or the clip list of the earlier release; plain or gzipped
+    path, # json of 2017, 2018 or 2021, the clip list of the earlier release (plain or gzipped), or a folder of one json per sequence
     images=None, # folder or zip of the pictures; None looks near the file, False wants none
     faults:list=None, # give a list to leave faulty records out
 ) -> PoseData: # with track_id, video and frame
     "Read PoseTrack annotations"
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(f for f in path.iterdir() if f.name.endswith(('.json', '.json.gz')))
+        if not files: raise FileNotFoundError(f'{path} holds no json files.')
+        return _joined(path, [read_posetrack(f, False, faults) for f in files], images)
     doc = read_json(path, dict)
+    if 'annolist' in doc: return _posetrack17(path, doc, images, faults)
     return _iqbal(path, doc, images, faults) if 'videos' in doc else _coco(path, doc, images, None, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c058
+# %% ../../nbs/05_datasets.ipynb #c060
 def _mpii_items(path, found):
     "Rows, keypoint names, and the keys of the two known json forms of MPII"
     if isinstance(found, list):
@@ -468,7 +522,7 @@ def _mpii_person(i, item, image_id, at, flags):
     own = {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
     return dict(id=i, image_id=image_id, bbox=box, keypoints=points) | own
 
-# %% ../../nbs/05_datasets.ipynb #c059
+# %% ../../nbs/05_datasets.ipynb #c061
 def _mpii_files(items): # file name -> image id, numbered as they come
     return {f: n for n,f in enumerate(dict.fromkeys(str(i.get('image')) for i in items), 1)}
 
@@ -506,7 +560,7 @@ def _mpii_predictions(path, doc):
     there = np.isfinite(xy).all(-1)
     return Instances.make(xy, 2*there, image_id=[files[str(i.get('image'))] for i in items], confidence=there.astype(float))
 
-# %% ../../nbs/05_datasets.ipynb #c063
+# %% ../../nbs/05_datasets.ipynb #c065
 def read_lspet(
     folder=None, # folder with lspet_256.json and lspet_256.zip; None takes it from `data_root()`
     split:str=None, # 'train' or 'val'; None for both
@@ -519,7 +573,7 @@ def read_lspet(
     data = read_coco(folder/'lspet_256.json', folder/'lspet_256.zip')
     return data if split is None else data.subset(split=split)
 
-# %% ../../nbs/05_datasets.ipynb #c065
+# %% ../../nbs/05_datasets.ipynb #c067
 def _flags(values): return all(isinstance(v, int) and v in (0, 1) for v in values)
 
 def _hidden_joints(file, people, k):
@@ -534,7 +588,7 @@ def _hidden_joints(file, people, k):
         if joints is not None: v[i] = np.where((v[i] == 2) & (np.array(joints) == 1), 1, v[i])
     return v
 
-# %% ../../nbs/05_datasets.ipynb #c066
+# %% ../../nbs/05_datasets.ipynb #c068
 def _split_file(place, split):
     "The json of one split in a folder"
     found = sorted([*place.glob('*.json*'), *place.glob('annotations/*.json*')])
@@ -556,7 +610,7 @@ def _counted_or_raise(data, split, file):
                      f'{" These are the enlarged pictures: erased and gridded copies." if enlarged else ""} '
                      'check=False reads it all the same.')
 
-# %% ../../nbs/05_datasets.ipynb #c067
+# %% ../../nbs/05_datasets.ipynb #c069
 def read_running_human(
     place, # json file, plain or gzipped, or a folder with one file per split ('train', 'val' in their names)
     split:str=None, # 'train' or 'val'; None for both, if they are in one file
@@ -573,7 +627,7 @@ def read_running_human(
     if check: _counted_or_raise(data, split, file)
     return data
 
-# %% ../../nbs/05_datasets.ipynb #c071
+# %% ../../nbs/05_datasets.ipynb #c073
 def json_kind(
     path, # for errors
     doc, # what `read_json` gave
@@ -584,7 +638,7 @@ def json_kind(
         if 'joints' in first: return 'mpii'
         if not doc or 'image_id' in first: return 'results'
     elif isinstance(doc, dict):
-        for key,kind in dict(annotations='coco', videos='posetrack', items='mpii').items():
+        for key,kind in dict(annotations='coco', videos='posetrack', annolist='posetrack', items='mpii').items():
             if key in doc: return kind
     top = f'has {", ".join(map(repr, list(doc)[:6])) or "no entries"}' if isinstance(doc, dict) else 'is a list of something else'
     raise ValueError(f'{path}: json, but no known pose format (COCO, COCO results, MPII, PoseTrack): it {top}.')
@@ -610,7 +664,19 @@ def _annotations_in(folder):
     try: return files[0] if len(files) == 1 and json_kind(files[0], read_json(files[0])) != 'results' else folder
     except ValueError: return folder
 
-# %% ../../nbs/05_datasets.ipynb #c072
+def _of_films(path):
+    "Is it a sequence's file: PoseTrack's, or COCO's with films?"
+    try: doc = read_json(path, dict)
+    except ValueError: return False
+    images = doc.get('images') if isinstance(doc.get('images'), list) else []
+    return 'annolist' in doc or 'annotations' in doc and bool(images) and all(isinstance(im, dict) and im.get('vid_id') for im in images[:3])
+
+def _sequences(folder):
+    "Does a folder hold several sequences, one file each, and no other json?"
+    files = sorted(f for f in folder.iterdir() if f.name.endswith(('.json', '.json.gz')))
+    return len(files) > 1 and all(map(_of_films, files))
+
+# %% ../../nbs/05_datasets.ipynb #c074
 def read_any(
     path, # annotation or results file (plain or gzipped json), folder, zip, image or video
     images=None, # folder or zip of an annotation file's pictures; None looks near the file, False wants none
@@ -621,13 +687,14 @@ def read_any(
     path = Path(path)
     if not path.exists(): raise FileNotFoundError(f'{path} is not there.')
     if path.is_dir(): path = _annotations_in(path)
+    if path.is_dir() and _sequences(path): return read_posetrack(path, images, faults)
     if path.is_dir() or not _is_json(path):
         return open_clip(path).to_data(load_schema(schema or 'coco') if isinstance(schema or '', str) else schema)
     doc = read_json(path)
     kind = json_kind(path, doc)
     if kind == 'results': return _only_results(path, doc, schema, faults)
     if kind == 'mpii': return _mpii(path, doc, images, faults)
-    if kind == 'posetrack': return _iqbal(path, doc, images, faults)
+    if kind == 'posetrack': return (_posetrack17 if 'annolist' in doc else _iqbal)(path, doc, images, faults)
     return _coco(path, doc, images, schema, faults)
 
 def read_predictions(
@@ -645,7 +712,7 @@ def read_predictions(
         raise ValueError(f'{path} has the keypoints of {data.schema.name}, {truth.name} those of {truth.schema.name}.')
     return data.instances
 
-# %% ../../nbs/05_datasets.ipynb #c078
+# %% ../../nbs/05_datasets.ipynb #c080
 def count_records(
     data:PoseData,
 ) -> dict: # numbers by the words that data cards use
