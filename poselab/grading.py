@@ -197,10 +197,12 @@ def grade(
 ) -> dict: # graded, skipped, failed (student/lab -> why), enforced, marks (the file)
     "Run and mark every submission that is new or has changed"
     import nbformat
-    course,api = Path(course),nbgrader_for(course)
+    course = Path(course)
     found = [(p.parts[-3], p.parts[-2]) for p in sorted((course/'submitted').glob('*/*/*.ipynb'))]
     if not found: raise FileNotFoundError(f'{course} holds no submissions: poselab labs collect FOLDER --course {course} first.')
-    known,book = read_book(course),read_marks(course, api)
+    api = nbgrader_for(course)
+    read_marks(course, api)
+    known = read_book(course)
     todo,skipped = {},[]
     for student,lab in found:
         if (students and student not in students) or (labs and lab not in labs): continue
@@ -341,7 +343,9 @@ def feedback(
     "One page for each student, with what the checks said and what a person wrote"
     import nbformat
     from jinja2 import Environment
-    course,api = Path(course),nbgrader_for(course)
+    course = Path(course)
+    if not (course/'gradebook.db').is_file(): raise FileNotFoundError(f'{course} has no marks yet: poselab labs grade {course} first.')
+    api = nbgrader_for(course)
     read_marks(course, api)
     rows,book,pages,page = mark_rows(api),read_book(course),[],Environment(autoescape=True).from_string(PAGE)
     if not rows: raise FileNotFoundError(f'{course} has no marks yet: poselab labs grade {course} first.')

@@ -252,3 +252,31 @@ def test_a_solution_in_plain_sight_is_not_handed_out():
     from poselab.grading import leaks
     source = new_notebook(cells=[new_code_cell('### BEGIN SOLUTION\nanswer = 6*7 + 0\n### END SOLUTION'), new_markdown_cell('answer = 6*7 + 0')])
     assert leaks(source, new_notebook(cells=source.cells[1:])) == ['answer = 6*7 + 0'] and not leaks(source, new_notebook(cells=[new_markdown_cell('Answer!')]))
+
+# --- the command line
+
+def asked(*args):
+    from click.testing import CliRunner
+    from poselab.cli import main
+    return CliRunner().invoke(main, ['labs', *map(str, args)])
+
+@course_only
+def test_a_course_goes_round_by_five_commands(sources, tmp_path):
+    course,inbox = tmp_path/'c',tmp_path/'in'
+    got = json.loads(asked('release', course, '--source', sources, '--json').stdout)
+    assert got['released'] == ['numbers']
+    inbox.mkdir()
+    handed_in(course, inbox, 'Zoë', GOOD)
+    assert asked('collect', inbox, '--course', course).stdout.startswith('1 new')
+    got = json.loads(asked('grade', course, '--json').stdout)
+    assert got['graded'] == ['Zoë/numbers'] and got['not_graded'] == {}
+    assert asked('feedback', course).exit_code == 0 and '8 of 10 points' in (course/'feedback'/'Zoë.html').read_text()
+
+def test_commands_say_in_a_line_what_is_missing(tmp_path):
+    for args,words in ((('grade', tmp_path), 'holds no submissions'), (('feedback', tmp_path), 'has no marks'), (('collect', tmp_path/'no'), 'is no folder'),
+        (('release', tmp_path/'c', '--source', tmp_path), 'There are no labs')):
+        got = asked(*args)
+        assert got.exit_code == 2 and got.stderr.startswith(f'poselab labs {args[0]}: ') and words in got.stderr
+
+def test_the_doctor_answers_people_and_machines():
+    assert 'Python' in asked('doctor').stdout and json.loads(asked('doctor', '--json').stdout)['rows'][0]['name'] == 'Python'
