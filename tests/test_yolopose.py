@@ -3,7 +3,8 @@ from dataclasses import asdict, replace
 import pytest, torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
-from poselab.models.yolopose import (ANCHORS, LRFG, LRFG_LAB, TABLE_1, YOLOPOSE, YOLOPOSE_LAB, PANet, PoseDetect, YOLOPose, YOLOPoseConfig, anchors_for)
+from poselab.codecs.anchors import ANCHORS, AnchorGrid, scaled_anchors
+from poselab.models.yolopose import (LRFG, LRFG_LAB, TABLE_1, YOLOPOSE, YOLOPOSE_LAB, PANet, PoseDetect, YOLOPose, YOLOPoseConfig)
 from poselab.modules.blocks import ConvBNAct, fuse
 from poselab.modules.coordinate import SCA, CoordAtt
 from poselab.modules.counts import count_macs, count_params
@@ -131,7 +132,7 @@ def test_a_configuration_survives_a_file(cfg):
 
 def test_anchors_are_scaled_for_another_input_and_stay_with_the_weights():
     assert YOLOPOSE.anchors == tuple(tuple((float(w), float(h)) for w,h in level) for level in ANCHORS)
-    assert YOLOPoseConfig(input_size=(1920, 320)).anchors[0][0] == (38, 54) and anchors_for((320, 1920))[3][2] == (1850, 1584)
+    assert YOLOPoseConfig(input_size=(1920, 320)).anchors[0][0] == (38, 54) and scaled_anchors((320, 1920))[3][2] == (1850, 1584)
     assert replace(YOLOPOSE_LAB, input_size=(320, 320)).anchors == YOLOPOSE_LAB.anchors
 
 @pytest.mark.parametrize('kw,why', [(dict(input_size=(250, 256)), '250'), (dict(input_size=(0, 64)), 'multiple of 64'),
