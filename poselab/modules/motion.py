@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'human_mask', 'keypoint_map', 'keypoint_mask', 'TokenReduction', 'grid_points', 'sample',
-           'DeformableCrossAttention', 'DeformableConv', 'CrossAttention', 'Direction', 'ADCBlock']
+           'DeformableCrossAttention', 'DeformableConv', 'CrossAttention', 'Direction', 'ADCBlock', 'sampling_numbers',
+           'sampling_explorer']
 
 # %% ../../nbs/16_motion.ipynb #c002
+from functools import lru_cache
 from math import atanh, cos, pi, sin
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# %% ../../nbs/16_motion.ipynb #c003
+# %% ../../nbs/16_motion.ipynb #c006
 def human_mask(
     features:Tensor, # of one frame, (N, L, D)
     token:Tensor, # what "human" means in that frame, (N, 1, D)
@@ -22,7 +24,7 @@ def human_mask(
     match = features @ token.transpose(-2, -1)
     return match if act == 'identity' else (match/features.shape[-1]**.5).sigmoid()
 
-# %% ../../nbs/16_motion.ipynb #c004
+# %% ../../nbs/16_motion.ipynb #c011
 def keypoint_map(
     tokens:Tensor, # keypoint tokens of all frames, (N, T·K, D)
     features:Tensor, # of all frames, (N, T·L, D)
@@ -41,7 +43,7 @@ def keypoint_mask(
     mask = keypoint_map(tokens, features, rescale).sum(1)[..., None]
     return mask*features.shape[1]/tokens.shape[1] if rescale else mask
 
-# %% ../../nbs/16_motion.ipynb #c005
+# %% ../../nbs/16_motion.ipynb #c020
 class TokenReduction(nn.Sequential):
     "Two layers along the tokens: those of all frames become those of one"
     def __init__(self,
@@ -54,7 +56,7 @@ class TokenReduction(nn.Sequential):
     ) -> Tensor: # (N, few, D)
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
-# %% ../../nbs/16_motion.ipynb #c006
+# %% ../../nbs/16_motion.ipynb #c024
 def grid_points(
     size:tuple, # (width, height), cells
     device=None,
@@ -74,7 +76,7 @@ def sample(
     found = F.grid_sample(maps, 2*at.float()/span - 1, padding_mode='zeros', align_corners=True)
     return found.permute(0, 2, 3, 1).to(x.dtype)
 
-# %% ../../nbs/16_motion.ipynb #c007
+# %% ../../nbs/16_motion.ipynb #c029
 class DeformableCrossAttention(nn.Module):
     "Each query chooses a few places, led by what the picture shows, and attends to them (paper 004, Eq. 3-4)"
     def __init__(self,
@@ -120,7 +122,7 @@ class DeformableCrossAttention(nn.Module):
 
     def forward(self, x:Tensor, z:Tensor, size:tuple) -> Tensor: return self.attend(x, z, size)[2]
 
-# %% ../../nbs/16_motion.ipynb #c008
+# %% ../../nbs/16_motion.ipynb #c035
 class DeformableConv(nn.Module):
     "A 3×3 convolution whose nine taps wander (DCN v1), through `grid_sample`"
     def __init__(self,
@@ -143,7 +145,7 @@ class DeformableConv(nn.Module):
         at = grid_points(size, x.device)[:, None] + taps + self.offsets(x, z, size)
         return self.weight(sample(x, at, size).flatten(2))
 
-# %% ../../nbs/16_motion.ipynb #c009
+# %% ../../nbs/16_motion.ipynb #c038
 class CrossAttention(nn.Module):
     "Queries from one set of tokens, keys and values from another"
     def __init__(self,
@@ -163,7 +165,7 @@ class CrossAttention(nn.Module):
         found = F.scaled_dot_product_attention(apart(self.q(x)), apart(self.k(z)), apart(self.v(z)))
         return self.o(found.transpose(1, 2).flatten(2))
 
-# %% ../../nbs/16_motion.ipynb #c010
+# %% ../../nbs/16_motion.ipynb #c039
 SAMPLERS = ('dca', 'da', 'dc') # deformable cross attention, deformable attention, deformable convolution: paper 004, Table 6
 
 class Direction(nn.Module):
@@ -185,7 +187,7 @@ class Direction(nn.Module):
         m = m + self.sampler(self.norm1(m), z, size)
         return m if self.cross is None else m + self.cross(self.norm2(m), z)
 
-# %% ../../nbs/16_motion.ipynb #c011
+# %% ../../nbs/16_motion.ipynb #c040
 class ADCBlock(nn.Module):
     "Adaptive deformable cross block: two directions apart, then two layers over both"
     def __init__(self,
@@ -216,3 +218,53 @@ class ADCBlock(nn.Module):
         parts = zip(self.directions, m.chunk(len(self.directions), -1))
         m = torch.cat([d(part, z, size) for d,part in parts], -1)
         return m + self.mlp(self.norm(m))
+
+# %% ../../nbs/16_motion.ipynb #c046
+@lru_cache(maxsize=4)
+def _moving(seed):
+    "Three frames of a rendered dancer, and how much each cell of 8 px changes, (h, w)"
+    from poselab.data.figures import choreography, render_clip
+    frames,_ = render_clip(choreography('disco', .2, 10., body_seed=seed, size=(192, 256)), seed)
+    grey = torch.tensor([f.mean(2).tolist() for f in (*frames, frames[-1])[:3]])
+    return frames[:2] + [frames[-1]], F.avg_pool2d((grey[2] - grey[0]).abs()[None], 8)[0]
+
+def sampling_numbers(
+    column:int=12, row:int=16, # the query's cell, of 24×32
+    reach:float=4., # farthest offset, cells
+    seed:int=0, # which dancer
+) -> dict: # frames, motion (h, w), query (2,), at (4, 2) cells, weights (4,), picture (H, W, 3) uint8
+    "One query, its four places and how much it takes from each"
+    import cv2, numpy as np
+    frames,motion = _moving(seed)
+    h,w = motion.shape
+    if not (0 <= column < w and 0 <= row < h): raise ValueError(f'sampling_numbers: cell {(column, row)} lies outside the map of {w}×{h}.')
+    query = torch.tensor([float(column), float(row)])
+    soft = F.avg_pool2d(motion[None], 5, 1, 2)[0]
+    slope = torch.stack([g[row, column] for g in torch.gradient(soft)][::-1])
+    circle = torch.tensor([[cos(2*pi*n/4), sin(2*pi*n/4)] for n in range(4)])
+    at = query + reach*torch.tanh(circle*atanh(min(1/reach, .9)) + slope/soft.std().clamp_min(1e-6)) # θ: where motion grows
+    weights = (sample(soft.flatten()[None, :, None], at[None, None], (w, h))[0, 0, :, 0]/soft.std().clamp_min(1e-6)).softmax(0)
+    picture = np.ascontiguousarray(frames[1]) # the key frame, redder where more moves
+    heat = cv2.resize((motion/motion.max()).numpy(), picture.shape[1::-1])[..., None]
+    picture = (picture*(1 - .6*heat) + np.array([213, 94, 0])*.6*heat).astype(np.uint8)
+    dot = lambda p: tuple(int(8*v + 3.5) for v in p.tolist())
+    for p,share in zip(at, weights): cv2.line(picture, dot(query), dot(p), (255, 255, 255), 1); cv2.circle(picture, dot(p), 2 + int(8*share), (0, 114, 178), -1)
+    cv2.circle(picture, dot(query), 3, (255, 255, 255), -1)
+    return dict(frames=frames, motion=motion, query=query, at=at, weights=weights, picture=picture)
+
+# %% ../../nbs/16_motion.ipynb #c049
+def sampling_explorer(): # ipywidgets VBox
+    "Move a query over a rendered dancer and see where it looks"
+    import cv2, ipywidgets as w
+    controls = dict(column=w.IntSlider(12, min=0, max=23, description='column'), row=w.IntSlider(16, min=0, max=31, description='row'),
+        reach=w.FloatSlider(4., min=1.5, max=10, step=.5, description='reach'), seed=w.IntSlider(0, min=0, max=3, description='dancer'))
+    screen,words = w.Image(format='png', width=384),w.HTML()
+    def moved(change=None):
+        n = sampling_numbers(**{k: c.value for k,c in controls.items()})
+        big = cv2.resize(n['picture'], None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
+        screen.value = cv2.imencode('.png', big[..., ::-1])[1].tobytes()
+        far = (n['at'] - n['query']).norm(dim=-1)
+        words.value = f'<b>The query looks {far.min():.1f} to {far.max():.1f} cells away</b> and takes {n["weights"].max():.0%} from one place.'
+    for c in controls.values(): c.observe(moved, 'value')
+    moved()
+    return w.VBox([w.HBox([*controls.values()], layout=w.Layout(flex_flow='row wrap')), words, screen])
