@@ -551,7 +551,8 @@ def impact_report(
     start = pairs_of(d.truth, d.pred, d.thresholds.max_dets)
     wrong = scoring_errors(d, start=start)
     out = dict(name=d.truth.name, keypoints=d.truth.schema.num_keypoints, images=len(d.truth.images), people=len(d.truth.instances),
-        predictions=len(d.pred), thresholds=vars(d.thresholds), status=status_table(d), errors=error_table(d),
+        predictions=len(d.pred), thresholds=vars(d.thresholds), status=status_table(d),
+        errors=[row | dict(few=row['labelled'] < FEW) for row in error_table(d)],
         scoring=dict(count=len(wrong['person']), worst=_worst_scoring(d, wrong, worst)), gains=ap_gains(d, start=start),
         breakdown=breakdown(d, start))
     return _plain(out | (dict(legacy=ap_gains(d, legacy=True, start=start)) if legacy else {}))
@@ -566,8 +567,8 @@ def _gain_lines(gains, title):
 def _count_lines(rows, first, more=()): # rows of counts; more: columns before the errors
     head = f'  {first:16}' + ''.join(f'{c:>11}' for c in (*more, *KEYPOINT_ERRORS))
     total = lambda r: max(sum(r[e] for e in KEYPOINT_ERRORS), 1)
-    value = lambda r, c: ('*' if r['few'] else '') + _number(r[c]) if c == 'ap' else str(r[c])
-    return [head] + [f'  {r[first]:16}' + ''.join(f'{value(r, c):>11}' for c in more)
+    value = lambda r, c: _number(r[c]) if c == 'ap' else str(r[c])
+    return [head] + [f'  {r[first] + "*"*r["few"]:16}' + ''.join(f'{value(r, c):>11}' for c in more)
                      + ''.join(f'{100*r[e]/total(r):>10.1f}%' for e in KEYPOINT_ERRORS) for r in rows]
 
 def impact_lines(
