@@ -20,6 +20,7 @@ from safetensors.torch import save
 from .schema import PoseSchema, load_schema
 from .records import Clip, Instances, PoseData, open_camera, open_clip, read_ahead, write_video, write_whole
 from .data.bottomup import whole_region
+from .data.clips import ClipReader, frames_around, in_time, moment, neighbours
 from .data.geometry import apply, box_iou, box_to_center_size, input_matrix, invert, keypoints_to_box, oks, warp
 from .codecs.grouping import multi_scale
 from .modules.blocks import fuse
@@ -169,11 +170,15 @@ def cut_inputs(
     bbox:np.ndarray, # boxes, (P, 4), image px
     input_size:tuple, # (width, height), px
     padding:float=1.25, # the region's side over the box's side
-) -> tuple: # inputs (P, height, width, 3) uint8, matrices (P, 2, 3)
+    frames:int=1, # T; above 1: the picture's neighbours, if it knows them, are cut with the same box
+) -> tuple: # inputs (P, height, width, 3) uint8, or (P, T, height, width, 3); matrices (P, 2, 3)
     "One input per box"
     w,h = input_size
     M = input_matrix(*box_to_center_size(bbox, w/h, padding), input_size)
-    return np.stack([warp(img, m, input_size) for m in M]) if len(M) else np.zeros((0, h, w, 3), np.uint8), M
+    shape = (h, w, 3) if frames == 1 else (frames, h, w, 3)
+    if not len(M): return np.zeros((0, *shape), np.uint8), M
+    if frames == 1: return np.stack([warp(img, m, input_size) for m in M]), M
+    return np.stack([[warp(f, m, input_size) for f in frames_around(img, frames)] for m in M]), M
 
 def as_instances(
     xy:np.ndarray, # keypoints, (P, K, 2), image px
@@ -237,10 +242,13 @@ class Runner:
         return self._detector
 
     @property
+    def frames(self) -> int: return getattr(getattr(self.net, 'cfg', None), 'frames', 1) # T that one input shows: above 1 the network looks at video
+
+    @property
     def bottom_up(self) -> bool: return getattr(self.codec, 'bottom_up', False) # one input shows everybody: boxes are neither needed nor used
 
     def cut(self, img:np.ndarray, bbox:np.ndarray) -> tuple: # inputs and matrices, as `cut_inputs`
-        if not self.bottom_up: return cut_inputs(img, bbox, self.input_size, self.padding)
+        if not self.bottom_up: return cut_inputs(img, bbox, self.input_size, self.padding, self.frames)
         M = input_matrix(*whole_region(img.shape[1::-1], self.input_size, 'long'), self.input_size)[None] # as it was looked at in training
         return warp(img, M[0], self.input_size, getattr(self.codec, 'border', 0))[None], M
 
@@ -252,14 +260,14 @@ class Runner:
 
 # %% ../nbs/22a_predict.ipynb #c024
 def _look(runner, inputs, order):
-    x = normalize(torch.from_numpy(inputs).to(runner.device).permute(0, 3, 1, 2))
+    x = normalize(torch.from_numpy(inputs).to(runner.device).movedim(-1, -3))
     if runner.bottom_up and runner.scales != (1.,): return multi_scale(runner.net, x, runner.codec, runner.scales, order)
     return outputs(runner.net, x, runner.codec, order)
 
 @torch.inference_mode()
 def keypoints_in(
     runner:Runner,
-    inputs:np.ndarray, # of one person each, (N, height, width, 3) uint8
+    inputs:np.ndarray, # of one person each, (N, height, width, 3) uint8; for video (N, T, height, width, 3)
     film:bool=False, # decides the flip test where it was left open
 ) -> tuple: # keypoints (N, K, 2) in input px, confidence (N, K) in 0..1
     "Network and codec, in batches"
@@ -361,7 +369,7 @@ def batches(
         elif predictor.bottom_up: boxes = np.array([[0., 0., *img.shape[1::-1]]])
         asked = boxes is None
         if asked: boxes = whole_boxes(predictor.detector(img)[0])
-        hold.append((item, asked, boxes, *(predictor.cut(img, boxes) if img is not None else cut_inputs(img, boxes, predictor.input_size))))
+        hold.append((item, asked, boxes, *(predictor.cut(img, boxes) if img is not None else cut_inputs(img, boxes, predictor.input_size, frames=predictor.frames))))
         n += len(boxes)
         if live or max(n, len(hold)) >= AHEAD: yield from _finish(predictor, hold, film); hold,n = [],0
     yield from _finish(predictor, hold, film)
@@ -464,7 +472,13 @@ def number(
         n += len(people)
         yield img, people.replace(id=ids, extra=[{'time': round(float(t), 4)} for _ in ids])
 
-# %% ../nbs/22a_predict.ipynb #c036
+# %% ../nbs/22a_predict.ipynb #c037
+def _of_data(data, items, frames):
+    "The pictures of films in a data set, with the neighbours that their numbers name"
+    reader,beside = ClipReader(data, cache_mb=256),dict(zip((im.id for im in data.images), neighbours(data, frames)))
+    for i,t,img,boxes in items: yield i, t, img if img is None else moment(reader.clip(beside[i])), boxes
+
+# %% ../nbs/22a_predict.ipynb #c038
 class Predictor(Runner):
     "Weights at work: people in, keypoints in image px out"
     def on_image(self,
@@ -503,11 +517,12 @@ class Predictor(Runner):
         every = every or (10 if src.film else 1)
         if every < 1: raise ValueError(f'every={every}: the detector looks at every frame (1), every second (2), ...')
         carried = src.film and every > 1 and not src.boxed and not self.bottom_up
-        found = (carry if carried else batches)(self, read_ahead(src.items), *([every] if carried else [src.film, src.live]))
+        items = src.items if self.frames == 1 or not src.film else _of_data(source, src.items, self.frames) if isinstance(source, PoseData) else in_time(src.items, self.frames)
+        found = (carry if carried else batches)(self, read_ahead(items), *([every] if carried else [src.film, src.live]))
         track = src.film if track is None else track
         return number(self, found, src, track, OneEuro if smooth is True else smooth or None, progress)
 
-# %% ../nbs/22a_predict.ipynb #c038
+# %% ../nbs/22a_predict.ipynb #c040
 class PeopleDetector:
     "A network that sees everybody, as the detector of another"
     def __init__(self,
@@ -528,15 +543,17 @@ class PeopleDetector:
         sure = (people.score >= self.score) & (size > 0).all(1)
         return np.concatenate([lo, size], 1)[sure], people.score[sure]
 
-# %% ../nbs/22a_predict.ipynb #c040
+# %% ../nbs/22a_predict.ipynb #c042
 def _chunks(predictor, data, rows, progress):
     "Inputs, matrices and rows of a data set, about one batch at a time"
     from tqdm.auto import tqdm
+    if predictor.frames > 1: reader,beside = ClipReader(data),dict(zip((im.id for im in data.images), neighbours(data, predictor.frames)))
     order = np.argsort(data.instances.image_id[rows], kind='stable')
     ids,start = np.unique(data.instances.image_id[rows][order], return_index=True)
     hold = []
     for image_id,mine in tqdm(list(zip(ids, np.split(rows[order], start[1:]))), 'predict', disable=not progress, unit='image'):
-        hold.append((*predictor.cut(data.image(int(image_id)), data.instances.bbox[mine]), mine))
+        img = data.image(int(image_id)) if predictor.frames == 1 else moment(reader.clip(beside[int(image_id)]))
+        hold.append((*predictor.cut(img, data.instances.bbox[mine]), mine))
         if sum(len(h[2]) for h in hold) >= predictor.batch: yield tuple(map(np.concatenate, zip(*hold))); hold = []
     if hold: yield tuple(map(np.concatenate, zip(*hold)))
 
@@ -557,7 +574,7 @@ def predict_dataset(
     return as_instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
         id=inst.id[rows], track_id=inst.track_id[rows], area=inst.area[rows])
 
-# %% ../nbs/22a_predict.ipynb #c049
+# %% ../nbs/22a_predict.ipynb #c051
 def save_stream(
     pairs, # (picture, Instances), from `Predictor.watch`
     schema:PoseSchema, # of the predictor
@@ -589,7 +606,7 @@ def _one_size(frames):
         size = size or img.shape[1::-1]
         yield img if img.shape[1::-1] == size else cv2.resize(img, size)
 
-# %% ../nbs/22a_predict.ipynb #c053
+# %% ../nbs/22a_predict.ipynb #c055
 def predict_clip(
     predictor:Predictor, # weights at work
     clip:Clip, # frames in order
@@ -600,7 +617,9 @@ def predict_clip(
     "Keypoints of the main person, frame by frame"
     from tqdm.auto import tqdm
     last = None
-    for t,img in enumerate(tqdm(read_ahead(clip.frames()), 'frames', total=clip.count, disable=not progress, unit='frame')):
+    items = ((img,) for img in clip.frames())
+    items = items if predictor.frames == 1 else in_time(items, predictor.frames, 0)
+    for t,(img,) in enumerate(tqdm(read_ahead(items), 'frames', total=clip.count, disable=not progress, unit='frame')):
         if predictor.bottom_up:
             inst = _one_of(predictor.on_image(img, image_id=t, film=True), last, t)
             last = inst.bbox[0] if inst.score[0] > 0 else last

@@ -346,3 +346,148 @@ def test_the_clip_with_pictures_gives_items():
     assert len(ds) == (data.instances.num_labelled > 0).sum() == 164 and ds[80][0].shape == (3, 3, 64, 48)
     assert ds.ids[0].tolist() == [1, 1, 2] and ds.ids[-1].tolist() == [40, 41, 41]
     assert all(ds.reader.follows(i, i + 1) for i in (1, 20, 40))
+
+# ---- PoseTrack's files
+
+def of_2017(path, films=('a',), n=2, **person):
+    import json
+    p = lambda i, x, y, seen=1: dict(id=[i], x=[x], y=[y], is_visible=[seen])
+    rect = dict(x1=[0], y1=[0], x2=[30], y2=[40], track_id=[3], annopoints=[dict(point=[p(0, 5., 90.), p(11, 40., 50., 0), p(13, 6., 10.)])]) | person
+    frames = [dict(image=[dict(name=f'images/{f}/{t:08d}.jpg')], is_labeled=[int(t == 1)], annorect=[rect] if t == 1 else [],
+        ignore_regions=[dict(point=[dict(x=[0], y=[0]), dict(x=[9], y=[0]), dict(x=[9], y=[9])])]) for f in films for t in range(1, n + 1)]
+    path.write_text(json.dumps(dict(annolist=frames)))
+    return path
+
+def test_2017_counts_joints_in_its_own_order(tmp_path):
+    from poselab.evaluate.posetrack import ignore_regions
+    data = read_any(of_2017(tmp_path/'x.json'))
+    p,s = data.instances,data.schema
+    assert s.name == 'posetrack' and len(data) == 2 and len(p) == 1 and p.track_id.tolist() == [3] and p.head.tolist() == [30.]
+    at = {n: (p.keypoints[0, s.index(n)].tolist(), int(p.visible[0, s.index(n)])) for n in ('right_ankle', 'left_wrist', 'nose', 'left_ear')}
+    assert at == {'right_ankle': ([5., 90.], 2), 'left_wrist': ([40., 50.], 1), 'nose': ([6., 10.], 2), 'left_ear': ([0., 0.], 0)}
+    assert [(im.video, im.frame, im.extra['is_labeled']) for im in data.images] == [('a', 1, True), ('a', 2, False)]
+    assert ignore_regions(data.images[0])[0].tolist() == [[0, 0], [9, 0], [9, 9]] and neighbours(data).tolist() == [[1, 1, 2], [1, 2, 2]]
+
+def test_2017_with_a_joint_that_nobody_knows_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r'annolist\[0\] has a joint \[15\]'):
+        read_any(of_2017(tmp_path/'x.json', annopoints=[dict(point=[dict(id=[15], x=[1], y=[1])])]))
+
+@pytest.mark.parametrize('person', [dict(annopoints=[]), dict(annopoints=[{}])])
+def test_2017_people_without_points_have_none(tmp_path, person):
+    assert read_any(of_2017(tmp_path/'x.json', **person)).instances.visible.sum() == 0
+
+def test_a_folder_of_sequences_is_one_data_set(tmp_path):
+    for i in range(2): write_coco(rendered_clips(1, seed=i, frames=3, kinds=['clean'], card='posetrack'), tmp_path/f'{i}.json')
+    data = read_any(tmp_path)
+    assert len(data) == 6 and len({im.id for im in data.images}) == 6 and len(set(data.instances.id.tolist())) == len(data.instances)
+    assert neighbours(data).tolist() == [[1,1,2], [1,2,3], [2,3,3], [4,4,5], [4,5,6], [5,6,6]]
+    assert {data.info(int(i)).video for i in data.instances.image_id} == {'0-00000', '1-00000'}
+
+def test_a_folder_with_other_json_is_no_folder_of_sequences(tmp_path):
+    write_coco(rendered_clips(1, seed=0, frames=3, kinds=['clean']), tmp_path/'a.json')
+    (tmp_path/'notes.json').write_text('{"fps": 25}')
+    with pytest.raises(ValueError, match='holds no images'): read_any(tmp_path)
+
+def test_the_sample_of_2018_and_the_sixty_clips():
+    root = data_root()
+    if root is None: pytest.skip('no shared data: set POSELAB_DATA')
+    sample = read_any(root/'mmpose_samples'/'posetrack18'/'annotations'/'test_posetrack18_val.json')
+    assert [(im.video, im.frame) for im in sample.images] == [('012834', 0), ('009473', 0), ('003418', 0)]
+    assert neighbours(sample)[:, 1].tolist() == [im.id for im in sample.images] and len(triples(sample)[0]) == 14
+    assert ClipDataset(sample, (24,32))[0][0].shape == (3, 3, 32, 24)
+    short = to_card(sample, 'posetrack15')
+    assert (short.instances.visible > 0).sum() == (sample.instances.visible > 0).sum() == 182
+    clips = read_any(root/'posetrack_iqbal'/'annotations_60_videos.json.gz')
+    rows,ids = triples(clips)
+    assert len(clips) == 3092 and len(clips.instances) == 14574 and len({im.video for im in clips.images}) == 60
+    assert len(rows) == 14557 # 17 people have keypoints on one line only, so no box
+    video = {im.id: im.video for im in clips.images}
+    assert all(len({video[i] for i in row}) == 1 for row in ids[::50].tolist())
+    ends = (ids[:, 0] == ids[:, 1]) | (ids[:, 2] == ids[:, 1])
+    assert ends.sum() > 0 and {clips.info(int(i)).frame for i in ids[ids[:, 0] == ids[:, 1], 1]} == {0}
+
+# ---- watching
+
+def around_of(items): return [[int(f[0,0,0]) for f in img.around] for _,img in items]
+
+@given(st.integers(0, 9), st.sampled_from([1, 3, 5]))
+def test_a_film_read_ahead_has_the_neighbours_of_a_list(n, T):
+    from poselab.data.clips import in_time
+    seen = around_of(in_time(((t, np.full((3, 4, 3), t, np.uint8)) for t in range(n)), T, 1, None))
+    assert seen == (neighbours(film(range(n), people=False), T) - 1).tolist()
+
+def test_reading_ahead_waits_for_one_frame_only():
+    from poselab.data.clips import in_time
+    asked = []
+    def frames():
+        for t in range(5): asked.append(t); yield t, np.full((3, 4, 3), t, np.uint8)
+    watched = in_time(frames(), 3, 1)
+    next(watched); assert asked == [0, 1]
+    next(watched); assert asked == [0, 1, 2]
+
+def test_a_lost_frame_another_size_and_a_cut_end_a_scene():
+    from poselab.data.clips import frames_around, in_time
+    pics = [np.full((8, 8, 3), 20, np.uint8), np.full((8, 8, 3), 20, np.uint8), None, np.full((8, 8, 3), 20, np.uint8), np.full((6, 8, 3), 20, np.uint8),
+        np.full((6, 8, 3), (200, 30, 30), np.uint8)]
+    out = [img for _,img in in_time(enumerate(pics), 3, 1)]
+    assert out[2] is None
+    assert [[f is pics[t + d] or (f.shape == pics[t].shape and np.shares_memory(f, pics[t + d])) for f,d in zip(out[t].around, (-1, 0, 1))] for t in (0,)] == [[False, True, True]]
+    for t in (3, 4, 5): assert all(np.shares_memory(f, pics[t]) for f in out[t].around)
+    assert all(np.shares_memory(a, pics[1]) == (d != 'before') for d,a in zip(('before', 'at', 'after'), out[1].around))
+    plain = frames_around(pics[0], 5)
+    assert len(plain) == 5 and all(np.shares_memory(p, pics[0]) for p in plain)
+
+@pytest.fixture
+def watcher():
+    "A predictor whose network says how bright each frame is, by where its peak lies"
+    from poselab.predict import LoadedModel, Predictor
+    class Bright(nn.Module):
+        def __init__(self): super().__init__(); self.cfg,self.seen = StandInConfig(input_size=(16,16)),[]
+        def forward(self, x):
+            from poselab.models.checkpoints import MEAN, STD
+            self.seen.append((x[:, :, 0].amax((-1, -2))*STD[0] + MEAN[0]).round().int().tolist())
+            maps = torch.zeros(len(x), 15, 8, 8); maps[..., 4, 4] = 1
+            return (maps,)
+    net = Bright()
+    model = LoadedModel(net, Heatmap((16,16), (8,8), heatmap_sigma=1.), load_schema('posetrack15'), {}, 'bright')
+    p = Predictor(model, flip_test=False, detector=lambda img: (np.array([[0., 0., *img.shape[1::-1]]]), np.ones(1)))
+    p.saw = lambda: [row for batch in p.net.seen for row in batch]
+    return p
+
+def shades(n): return [np.full((20, 20, 3), 20 + 5*t, np.uint8) for t in range(n)] # all of one brightness to a histogram
+BOXES = [np.array([[2., 2., 14, 14]])]
+
+def test_a_stream_shows_before_at_and_after(watcher):
+    people = list(watcher.stream(shades(4), boxes=BOXES*4, progress=False))
+    assert watcher.saw() == [[20,20,25], [20,25,30], [25,30,35], [30,35,35]] and [len(p) for p in people] == [1]*4
+
+def test_a_followed_person_is_seen_in_time(watcher):
+    list(watcher.stream(shades(5), progress=False, every=3))
+    assert watcher.saw()[-1] == [35, 40, 40] and [20, 25, 30] in watcher.saw()
+
+def test_one_picture_is_shown_three_times(watcher):
+    watcher.on_image(shades(1)[0], BOXES[0])
+    list(watcher.stream(shades(1)[0], boxes=BOXES, progress=False))
+    assert watcher.saw() == [[20]*3]*2
+
+def test_a_frame_with_nobody_and_one_with_two(watcher):
+    boxes = [np.zeros((0, 4)), np.repeat(BOXES[0], 2, 0), np.zeros((0, 4))]
+    assert [len(p) for p in watcher.stream(shades(3), boxes=boxes, progress=False)] == [0, 2, 0] and watcher.saw() == [[20, 25, 30]]*2
+
+def test_a_data_set_has_its_own_neighbours(watcher):
+    from poselab.predict import predict_dataset
+    grey = shades(4)
+    data = film([3, 0, 1, 7], images={'a3': grey[0], 'a0': grey[1], 'a1': grey[2], 'a7': grey[3]}, size=(20,20))
+    short = to_card(data, 'posetrack15')
+    assert len(predict_dataset(watcher, short, progress=False)) == 4
+    assert watcher.saw() == [[20]*3, [25,25,30], [25,30,30], [35]*3]
+    watcher.net.seen.clear()
+    list(watcher.stream(short, progress=False))
+    assert watcher.saw() == [[20]*3, [25,25,30], [25,30,30], [35]*3]
+
+def test_a_clip_of_one_person(watcher):
+    from poselab.predict import predict_clip
+    from poselab.records import Clip
+    clip = Clip('x', 25., (20,20), 4, lambda: iter(shades(4)))
+    assert len(list(predict_clip(watcher, clip, np.repeat(BOXES[0], 4, 0), progress=False))) == 4
+    assert watcher.saw() == [[20,20,25], [20,25,30], [25,30,35], [30,35,35]]

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['CLIP_VIEWS', 'DEGRADATIONS', 'CLIP_KINDS', 'CONDITIONS', 'SUB', 'SMEAR', 'neighbours', 'triples', 'ClipReader',
-           'ClipDataset', 'disc_kernel', 'line_kernel', 'bars', 'block', 'cover', 'Degradation', 'degraded',
-           'head_points', 'named_keypoints', 'RenderedClip', 'rendered_clip', 'rendered_clips', 'by_condition',
-           'to_card']
+           'ClipDataset', 'Moment', 'moment', 'frames_around', 'in_time', 'disc_kernel', 'line_kernel', 'bars', 'block',
+           'cover', 'Degradation', 'degraded', 'head_points', 'named_keypoints', 'RenderedClip', 'rendered_clip',
+           'rendered_clips', 'by_condition', 'to_card']
 
 # %% ../../nbs/05c_clips.ipynb #c002
 import warnings
@@ -131,6 +131,55 @@ class ClipDataset:
         return np.ascontiguousarray(np.stack(out).transpose(0, 3, 1, 2)), xy.astype(np.float32), v.astype(np.int64)
 
 # %% ../../nbs/05c_clips.ipynb #c018
+class Moment(np.ndarray):
+    "A picture that knows the frames around it"
+    around = None # T pictures, itself in the middle
+
+def moment(
+    around:list, # T pictures, (H, W, 3) uint8
+) -> Moment: # the middle one
+    "The middle frame, with all of them in its memory"
+    m = np.asarray(around[len(around)//2]).view(Moment)
+    m.around = [np.asarray(img) for img in around]
+    return m
+
+def frames_around(
+    img:np.ndarray, # picture, maybe a Moment
+    frames:int=3, # T, odd
+) -> list: # T pictures; a picture without neighbours, T times itself
+    "What a network for video looks at"
+    known = getattr(img, 'around', None)
+    return known if known is not None and len(known) == frames else [np.asarray(img)]*frames
+
+def in_time(
+    items, # of (..., picture or None, ...) in the order of the film
+    frames:int=3, # T, odd
+    at:int=2, # where in an item the picture is
+    cut:float=.5, # share of repainted pixels from which a new scene begins; None: never
+):  # iterator of the same items with Moments for pictures, (T - 1)/2 items later
+    "A film read a little ahead"
+    side,held,n = frames//2,[],0 # held: (item, colours), of them n not handed on yet
+    def joined(a, b): # does picture b belong to picture a?
+        (x,c),(y,d) = ((i[at], c) for i,c in (a, b))
+        return x is not None and y is not None and x.shape == y.shape and (cut is None or repainted(c, d) <= cut)
+    def hand_on(i):
+        item = held[i][0]
+        if item[at] is None: return item
+        shown = [item[at]]*frames
+        for step in (-1, 1):
+            here = i
+            for d in range(1, side + 1):
+                if 0 <= i + d*step < len(held) and here == i + (d - 1)*step and joined(held[here], held[i + d*step]): here = i + d*step
+                shown[side + d*step] = held[here][0][at]
+        return (*item[:at], moment(shown), *item[at + 1:])
+    for item in items:
+        held.append((item, None if item[at] is None or cut is None else colours(item[at])))
+        n += 1
+        if n > side: yield hand_on(len(held) - n); n -= 1
+        del held[:max(0, len(held) - n - side)]
+    while n: yield hand_on(len(held) - n); n -= 1
+
+# %% ../../nbs/05c_clips.ipynb #c021
 def disc_kernel(
     radius:float, # px
 ) -> np.ndarray: # (n, n) float32, sums to 1
@@ -151,7 +200,7 @@ def line_kernel(
     for x,y in np.floor(np.stack([np.cos(angle)*t, np.sin(angle)*t], -1) + .5).astype(int): k[n + y, n + x] += 1
     return k/k.sum()
 
-# %% ../../nbs/05c_clips.ipynb #c021
+# %% ../../nbs/05c_clips.ipynb #c024
 def bars(
     size:tuple, # (width, height) of the picture, px
     share:float=.3, # of the picture that is covered
@@ -181,7 +230,7 @@ def cover(
     shade = np.linspace(1.1, .75, img.shape[0])[:, None, None]
     return np.where(mask[..., None], np.clip(colour*shade, 0, 255), img).astype(np.uint8)
 
-# %% ../../nbs/05c_clips.ipynb #c023
+# %% ../../nbs/05c_clips.ipynb #c026
 @dataclass(frozen=True)
 class Degradation:
     "Something that makes a film harder to see; the same numbers give the same film"
@@ -230,7 +279,7 @@ def degraded(
     d = Degradation(kind, strength, len(frames), seed)
     return [d.picture(img, i) for i,img in enumerate(frames)], np.stack([d.hidden(i, img.shape[1::-1]) for i,img in enumerate(frames)])
 
-# %% ../../nbs/05c_clips.ipynb #c026
+# %% ../../nbs/05c_clips.ipynb #c029
 _SKULL = np.array([(.058 - .073, .058 + .073), (-.052, .052)]) # height of chin and crown above the head's joint, half width; of a body 1 m tall
 
 def head_points(
@@ -267,7 +316,7 @@ def named_keypoints(
             elif name in ends: xy[i,k],v[i,k] = ends[name],face*inside(ends[name], stage.size)
     return Instances.make(xy, v, bbox=people.bbox, area=people.area, track_id=people.track_id, head=head)
 
-# %% ../../nbs/05c_clips.ipynb #c029
+# %% ../../nbs/05c_clips.ipynb #c032
 CLIP_KINDS = ('clean', 'motion blur', 'defocus', 'bars', 'block', 'crossing')
 CONDITIONS = ('clean', 'blurred', 'occluded')
 SUB = 8 # moments between two frames of a clip with motion blur
@@ -304,7 +353,7 @@ def _lost(stage, i, found):
     alone = [Stage(m, 0, stage.size, stage.style, stage.camera).expose(i) for m in stage.motions]
     return sum(int((a.visible[0] == 2).sum()) for a in alone if len(a)) - int((found.visible == 2).sum())
 
-# %% ../../nbs/05c_clips.ipynb #c031
+# %% ../../nbs/05c_clips.ipynb #c034
 def _dances(rng, frames, kind, strength, size, fps):
     "One motion, or two that cross"
     sub = SUB if kind == 'motion blur' else 1
@@ -339,7 +388,7 @@ def rendered_clip(
     moments = [[t*sub + sub//2 + d for d in open_] for t in range(frames)]
     return RenderedClip(Stage(motions, room, size, style, camera), kind, over, moments)
 
-# %% ../../nbs/05c_clips.ipynb #c033
+# %% ../../nbs/05c_clips.ipynb #c036
 class _ClipPainter:
     "Paints a frame of a set of clips when its file is read; the last film is kept"
     def __init__(self, seed, frames, kinds, strength, size, fps, style):
@@ -390,7 +439,7 @@ def by_condition(
     "Which pictures are clean, blurred, occluded: evaluate `data.subset(ids)` for each"
     return {c: [im.id for im in data.images if im.extra.get('condition') == c] for c in CONDITIONS}
 
-# %% ../../nbs/05c_clips.ipynb #c036
+# %% ../../nbs/05c_clips.ipynb #c039
 def to_card(
     data:PoseData,
     card:str, # data card with the keypoints wanted
