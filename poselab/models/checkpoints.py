@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['ENDS', 'CSPNEXT', 'DEPTHWISE', 'RTMPOSE', 'WRAPPINGS', 'HRNET', 'HRNET_BARE', 'VIT_MMPOSE', 'VIT_AUTHORS',
-           'VIT_HEADS', 'MEAN', 'STD', 'rename', 'Unread', 'read_checkpoint', 'weights_in', 'fill', 'guess_config',
-           'guess_hrnet', 'guess_higher', 'load_mmpose_checkpoint', 'guess_vit', 'load_vitpose_checkpoint', 'normalize',
-           'weights_folder', 'read_note']
+           'VIT_HEADS', 'MEAN', 'STD', 'YOLOPOSE', 'rename', 'Unread', 'read_checkpoint', 'weights_in', 'fill',
+           'guess_config', 'guess_hrnet', 'guess_higher', 'load_mmpose_checkpoint', 'guess_vit',
+           'load_vitpose_checkpoint', 'normalize', 'weights_folder', 'read_note', 'guess_yolopose',
+           'load_yolopose_checkpoint']
 
 # %% ../../nbs/18b_checkpoints.ipynb #c002
 import pickle, re
@@ -20,6 +21,7 @@ from .cspnext import CSPNeXt
 from .dancehrnet import HIGHERHRNET, DanceHRNet, DanceHRNetConfig
 from .hrnet import HRNet, HRNetConfig, HRNetPose
 from .rtmpose import RTMPose, RTMPoseConfig
+from .yolopose import YOLOPose, YOLOPoseConfig
 from .vit import ViT, ViTConfig, ViTPose, stretched
 
 # %% ../../nbs/18b_checkpoints.ipynb #c007
@@ -354,3 +356,61 @@ def read_note(
     except (SafetensorError, OSError) as e:
         remedy = 'it looks like a PyTorch checkpoint; load_mmpose_checkpoint and load_mmdet_checkpoint read those' if Path(path).suffix in ('.pth', '.pt', '.ckpt') else 'copy it again'
         raise ValueError(f'{path} is not a whole safetensors file ({e}): {remedy}.') from None
+
+# %% ../../nbs/18b_checkpoints.ipynb #c053
+_LAYERS = {0: 'backbone.stem.1', **{2*i + 1: f'backbone.stages.{i}.0' for i in range(5)}, **{2*i + 2: f'backbone.stages.{i}.1' for i in range(5)},
+    11: 'backbone.stages.4.2', **{12 + 4*i: f'neck.reduce.{i}' for i in range(3)}, **{15 + 4*i: f'neck.mix_down.{i}' for i in range(3)},
+    **{24 + 3*i: f'neck.halve.{i}' for i in range(3)}, **{26 + 3*i: f'neck.mix_up.{i}' for i in range(3)}}
+
+YOLOPOSE = { # YOLO-Pose on YOLOv5s6 -> poselab
+    'model.0.conv':                     _LAYERS[0],
+    **{f'model.{n}': place for n,place in _LAYERS.items() if n},
+    'model.10.cv1':                     'backbone.stages.4.1.squeeze',
+    'model.10.cv2':                     'backbone.stages.4.1.join',
+    'model.33.m.{i}':                   'head.box.{i}',
+    'model.33.m_kpt.{i}.{j}':           'head.keypoints.{i}.{j}',
+    'model.33.ia.{i}.implicit':         'head.add.{i}.implicit', # where a file has them
+    'model.33.im.{i}.implicit':         'head.multiply.{i}.implicit',
+    'm.{i}.cv{j}':                      'long.{i+1}.body.{j-1}', # C3
+    'cv1':                              'long.0',
+    'cv2':                              'short',
+    'cv3':                              'join',
+    'conv':                             '0',
+    'bn':                               '1',
+    **ENDS}
+
+# %% ../../nbs/18b_checkpoints.ipynb #c055
+_AS_NUMBERS = "torch.save({k: v.float() for k,v in torch.load(FILE)['model'].state_dict().items()}, 'numbers.pt')"
+
+def guess_yolopose(
+    state:dict, # weights of a YOLOPose under our names
+    anchors:Tensor=None, # (4, 3, 2), px
+    input_size:tuple=(960, 960), # (width, height), px
+    joined:bool=True, # the head's channels are cut as in YOLO-Pose's files
+) -> YOLOPoseConfig:
+    "The size of a YOLO-Pose, from the names and shapes of its weights"
+    blocks = _count(state, r'backbone\.stages\.1\.1\.long\.(\d+)\.body') - 1
+    return YOLOPoseConfig(width=state['backbone.stem.1.0.weight'].shape[0]/64, depth={3: .33, 6: .67}.get(blocks, blocks/9),
+        num_keypoints=state['head.keypoints.0.11.weight'].shape[0]//9, input_size=input_size, implicit=any('.implicit' in k for k in state), ghost=False,
+        anchors=None if anchors is None else anchors.double().mul(1e4).round().div(1e4).tolist(), joined=joined, colours=(MEAN, STD))
+
+def load_yolopose_checkpoint(
+    file, # .safetensors or torch file of a state dict in YOLO-Pose's layout, 'model.0.conv.conv.weight' ... 'model.33.m.3.bias'
+    input_size:tuple=(960, 960), # (width, height), px
+    joined:bool=True, # the head's channels are cut as in YOLO-Pose's files
+) -> YOLOPose: # in evaluation mode; takes inputs as `normalize` makes them
+    "YOLO-Pose with weights in the published layout; runs no code from the file"
+    if Path(file).suffix == '.safetensors': theirs = dict(read_note(file)[0])
+    else:
+        held = read_checkpoint(file)
+        if any(isinstance(held.get(k), Unread) for k in ('model', 'ema')):
+            raise ValueError(f'{file} holds a pickled model, which cannot be read without running its code. If you trust its source, run where it was made:  {_AS_NUMBERS}')
+        theirs = weights_in(held, file)
+    cells,px = (theirs.pop(f'model.33.{k}', None) for k in ('anchors', 'anchor_grid'))
+    if px is None and cells is not None: px = cells*torch.tensor([8., 16., 32., 64.]).view(-1, 1, 1)
+    try:
+        ours = rename(theirs, YOLOPOSE)
+        cfg = guess_yolopose(ours, None if px is None else px.reshape(4, 3, 2), input_size, joined)
+    except (KeyError, ValueError, RuntimeError) as e:
+        raise ValueError(f'{file} holds no YOLO-Pose with four levels ({f"it lacks {e}" if isinstance(e, KeyError) else str(e).rstrip(".")}).') from None
+    return fill(YOLOPose(cfg), ours, file)
