@@ -30,6 +30,7 @@ traindetect studies
 evaluate.posetrack
 evaluate.metrics
 evaluate.errors
+audit
 evaluate.impact
 browse ablate
 collect
