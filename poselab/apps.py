@@ -32,6 +32,10 @@ APPS = (
         'light the same cells in every picture?', 'poselab.attend:attention_viewer'),
     App('receptive_field', 'Receptive field', 'Choose a **block** of RFSP, its **scale** (how much it adds to its shortcut) and its **dilation** (`visual`). The bright square is what the middle cell of an '
         'untrained block can see; brighter means that it listens more.', 'poselab.modules.pyramid:field_explorer'),
+    App('coordinate', 'Rows and columns', 'Choose a **picture** or **upload** your own (it stays on this machine), and a **feature**: rows and columns with much of it open. Raise the '
+        '**threshold** until one person is left. What else comes through where open rows cross open columns?', 'poselab.modules.coordinate:coordinate_explorer'),
+    App('sampling', 'Where does a query look?', 'Move the **query** over a dancer and change its **reach**. It looks where more moves; far from the body it looks evenly around itself. '
+        'Where does it look when it stands between two limbs?', 'poselab.modules.motion:sampling_explorer'),
     App('tag_space', 'Tag space', 'Move through the **steps** of learning and add **noise**. When do people come apart, and when do they fall together?', 'poselab.tagspace:tag_space_explorer'),
     App('skeletons', 'Skeletons and data cards', 'Choose a **card**. Point at a keypoint for its name, its mirror partner and its σ.', 'poselab.explorers:schema_explorer'),
     App('augment', 'Augmentation mixer', 'Mix **views** of one dancer. Which knob would hurt a network that must tell left from right?', 'poselab.explorers:augmentation_mixer'),

@@ -4,7 +4,7 @@ import pytest, torch
 from hypothesis import given, settings, strategies as st
 from poselab.modules.counts import count_params
 from poselab.modules.motion import (SAMPLERS, ADCBlock, CrossAttention, DeformableConv, DeformableCrossAttention, TokenReduction, grid_points, human_mask,
-                                    keypoint_map, keypoint_mask, sample)
+                                    keypoint_map, keypoint_mask, sample, sampling_explorer, sampling_numbers)
 
 def seeded(*shape, seed=0): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
@@ -193,3 +193,22 @@ def test_directions_apart_do_not_hear_each_other_before_the_two_layers():
 
 def test_an_unknown_sampler_is_refused_by_name():
     with pytest.raises(ValueError, match="'dcn' is unknown.*'dca', 'da', 'dc'"): ADCBlock(8, 2, motion='dcn')
+
+# --- to look at -----------------------------------------------------------------------------------------------
+
+def test_a_query_looks_within_its_reach_and_takes_everything_from_somewhere():
+    for cell in ((0, 0), (23, 31), (12, 10)):
+        for reach in (1.5, 10.):
+            n = sampling_numbers(*cell, reach=reach)
+            assert (n['at'] - n['query']).abs().max() <= reach + 1e-5 and n['weights'].sum().item() == pytest.approx(1, abs=1e-5)
+            assert n['picture'].shape == (256, 192, 3) and n['picture'].dtype.name == 'uint8' and len(n['frames']) == 3
+    assert not (sampling_numbers(12, 10)['picture'] == sampling_numbers(18, 22)['picture']).all()
+    with pytest.raises(ValueError, match=r'\(24, 0\).*24×32'): sampling_numbers(24, 0)
+
+def test_the_widget_moves_its_picture():
+    pytest.importorskip('ipywidgets')
+    box = sampling_explorer()
+    controls,words,screen = box.children
+    before,said = screen.value,words.value
+    controls.children[1].value = 5
+    assert screen.value != before and words.value != said and 'The query looks' in said

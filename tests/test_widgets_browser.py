@@ -182,6 +182,29 @@ def test_the_gates_of_a_network_on_a_picture_of_ones_own(open_page, tmp_path):
     choose(page, 'network', 'rendered')
     page.wait_for_function('document.querySelector(".js-plotly-plot").textContent.includes("rendered: ")')
 
+def test_rows_and_columns_of_a_picture_of_ones_own(pages, tmp_path):
+    import cv2, numpy as np
+    page = pages['coordinate']; page.bring_to_front()
+    words = page.locator('.widget-html', has_text='columns are open')
+    words.wait_for()
+    assert 'of what is orange passes' in words.inner_text()
+    page.wait_for_function('document.querySelector("img.widget-image").naturalWidth > 500')
+    thumb(page, 'coordinate'); still(page, 'widget_coordinate.jpg')
+    before = page.locator('img.widget-image').get_attribute('src')
+    slider(page, 'threshold').focus(); page.keyboard.press('Home')
+    page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
+    choose(page, 'feature', 'blue')
+    page.locator('.widget-html', has_text='of what is blue passes').wait_for()
+    img = np.zeros((48, 64, 3), np.uint8); img[10, 20] = 255, 0, 0 # one blue dot, BGR
+    cv2.imwrite(str(tmp_path/'mine.png'), img)
+    slider(page, 'threshold').focus()
+    for _ in range(10): page.keyboard.press('ArrowRight') # 0 to one half
+    page.locator('input[type=file]').set_input_files(tmp_path/'mine.png')
+    page.locator('.widget-html', has_text='1 of 48 rows and 1 of 64 columns are open').wait_for()
+    (tmp_path/'words.png').write_text('no picture')
+    page.locator('input[type=file]').set_input_files(tmp_path/'words.png')
+    page.locator('.widget-html', has_text='no picture that OpenCV can read').wait_for()
+
 def test_the_index_leads_to_every_app(pages):
     page = pages['index']; page.bring_to_front()
     page.locator('a[href="score.ipynb"]').wait_for()
@@ -233,3 +256,16 @@ def test_every_app_fits_a_phone(open_page, pages, name):
     page.set_viewport_size(dict(width=390, height=844))
     try: page.wait_for_function('document.documentElement.scrollWidth <= innerWidth + 2', timeout=20_000)
     finally: page.set_viewport_size(before)
+
+def test_a_query_that_is_moved_looks_elsewhere(pages):
+    page = pages['sampling']; page.bring_to_front()
+    words = page.locator('.widget-html', has_text='The query looks')
+    words.wait_for()
+    thumb(page, 'sampling')
+    before,said = page.locator('img.widget-image').get_attribute('src'),words.inner_text()
+    slider(page, 'row').focus()
+    for _ in range(6): page.keyboard.press('ArrowUp')
+    page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
+    slider(page, 'reach').focus(); page.keyboard.press('End')
+    page.wait_for_function('said => [...document.querySelectorAll(".widget-html")].some(e => e.innerText.includes("The query looks") && e.innerText !== said)', arg=said)
+    if 'POSELAB_SHOT' in os.environ: page.screenshot(path=os.environ['POSELAB_SHOT'])

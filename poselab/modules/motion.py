@@ -224,9 +224,9 @@ class ADCBlock(nn.Module):
 def _moving(seed):
     "Three frames of a rendered dancer, and how much each cell of 8 px changes, (h, w)"
     from poselab.data.figures import choreography, render_clip
-    frames,_ = render_clip(choreography('disco', .2, 10., body_seed=seed, size=(192, 256)), seed)
-    grey = torch.tensor([f.mean(2).tolist() for f in (*frames, frames[-1])[:3]])
-    return frames[:2] + [frames[-1]], F.avg_pool2d((grey[2] - grey[0]).abs()[None], 8)[0]
+    frames,_ = render_clip(choreography('disco', .3, 10., body_seed=seed, size=(192, 256)), seed)
+    grey = torch.stack([torch.from_numpy(f.mean(2)) for f in frames[:3]]).float()
+    return frames[:3], F.avg_pool2d((grey[2] - grey[0]).abs()[None], 8)[0]
 
 def sampling_numbers(
     column:int=12, row:int=16, # the query's cell, of 24×32
