@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from ..codecs.heatmap import Heatmap
 
-# %% ../../nbs/17b_vit.ipynb #c003
+# %% ../../nbs/17b_vit.ipynb #c012
 class SelfAttention(nn.Module):
     "Every token asks all tokens, with several heads"
     def __init__(self,
@@ -37,7 +37,7 @@ class SelfAttention(nn.Module):
     ) -> Tensor: # (N, L, dim)
         return self.proj(F.scaled_dot_product_attention(*self.split(x)).transpose(1, 2).flatten(2))
 
-# %% ../../nbs/17b_vit.ipynb #c004
+# %% ../../nbs/17b_vit.ipynb #c015
 class Block(nn.Module):
     "Listen, then think: attention among tokens, two layers within each, both around a shortcut"
     def __init__(self,
@@ -55,7 +55,7 @@ class Block(nn.Module):
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
-# %% ../../nbs/17b_vit.ipynb #c005
+# %% ../../nbs/17b_vit.ipynb #c018
 @dataclass(frozen=True)
 class ViTConfig:
     "Everything that shapes a ViT for poses"
@@ -95,7 +95,7 @@ class ViTConfig:
 VIT_S,VIT_B,VIT_L = ViTConfig(384),ViTConfig(),ViTConfig(1024, 24, 16)
 VIT_LAB = ViTConfig(64, 4, 4, 8, deconv=(64,), input_size=(96, 128))
 
-# %% ../../nbs/17b_vit.ipynb #c006
+# %% ../../nbs/17b_vit.ipynb #c019
 def as_map(
     tokens:Tensor, # (N, L, D), row by row
     grid:tuple, # (width, height), tokens
@@ -111,7 +111,7 @@ def start_small(
         if isinstance(m, nn.Linear): nn.init.trunc_normal_(m.weight, std=.02); nn.init.zeros_(m.bias)
     return net
 
-# %% ../../nbs/17b_vit.ipynb #c007
+# %% ../../nbs/17b_vit.ipynb #c020
 class ViT(nn.Module):
     "Backbone: picture to tokens"
     def __init__(self,
@@ -153,7 +153,7 @@ class ViT(nn.Module):
         for block in self.blocks: x = block(x)
         return self.norm(x)
 
-# %% ../../nbs/17b_vit.ipynb #c008
+# %% ../../nbs/17b_vit.ipynb #c021
 def stretched(
     position:Tensor, # table of places, (1, w·h + 1, D)
     old:tuple, new:tuple, # (width, height) of the grids, tokens
@@ -163,7 +163,7 @@ def stretched(
     places = F.interpolate(as_map(position[:, 1:], old), new[::-1], mode='bicubic')
     return torch.cat([position[:, :1], places.flatten(2).transpose(-2, -1)], 1)
 
-# %% ../../nbs/17b_vit.ipynb #c009
+# %% ../../nbs/17b_vit.ipynb #c022
 def heatmap_head(
     dim:int, # channels in
     num_keypoints:int, # K
@@ -182,7 +182,7 @@ def heatmap_head(
     nn.init.zeros_(last.bias)
     return head
 
-# %% ../../nbs/17b_vit.ipynb #c010
+# %% ../../nbs/17b_vit.ipynb #c023
 class ViTPose(nn.Module):
     "Input to one heatmap per keypoint"
     def __init__(self,
