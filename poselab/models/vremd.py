@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .vit import VIT_LAB, VIT_L, Block, ViT, ViTConfig, ViTPose, as_map, heatmap_head, start_small
 from ..modules.motion import SAMPLERS, ADCBlock, TokenReduction, human_mask, keypoint_map, keypoint_mask
 
-# %% ../../nbs/22_vremd.ipynb #c003
+# %% ../../nbs/22_vremd.ipynb #c007
 @dataclass(frozen=True)
 class VREMDConfig(ViTConfig):
     "Everything that shapes a VREMD"
@@ -52,7 +52,7 @@ class VREMDConfig(ViTConfig):
 VREMD_L = VREMDConfig(**{**asdict(VIT_L), 'num_keypoints': 15}) # the published size
 VREMD_LAB = VREMDConfig(**asdict(VIT_LAB), depth_human=1, depth_keypoint=1, depth_motion=1, motion_ratio=1., frozen=False)
 
-# %% ../../nbs/22_vremd.ipynb #c004
+# %% ../../nbs/22_vremd.ipynb #c009
 def blocks(cfg:VREMDConfig, depth:int) -> nn.Sequential: return nn.Sequential(*[Block(cfg.dim, cfg.heads, cfg.mlp_ratio) for _ in range(depth)])
 
 class SpaceTime(nn.Module):
@@ -73,7 +73,7 @@ class SpaceTime(nn.Module):
         x = self.temporal(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, L)).transpose(1, 2)
         return self.reduce(self.norm(x).flatten(1, 2))
 
-# %% ../../nbs/22_vremd.ipynb #c005
+# %% ../../nbs/22_vremd.ipynb #c010
 class HKME(nn.Module):
     "Human-keypoint mask enhancement: coarse mask per frame, fine mask over frames, one frame's worth of tokens out"
     def __init__(self,
@@ -118,7 +118,7 @@ class HKME(nn.Module):
         K = self.cfg.num_keypoints
         return self.aggregate(x), tokens[:, K:2*K], mask
 
-# %% ../../nbs/22_vremd.ipynb #c006
+# %% ../../nbs/22_vremd.ipynb #c012
 class BMD(nn.Module):
     "Bidirectional motion disentanglement: what came, what will come, each beside the key frame"
     def __init__(self,
@@ -151,7 +151,7 @@ class BMD(nn.Module):
     ) -> Tensor: # (N, L, D)
         return self.join(self.states(seen, z)[-1])
 
-# %% ../../nbs/22_vremd.ipynb #c007
+# %% ../../nbs/22_vremd.ipynb #c014
 class FrameFeatures(NamedTuple):
     "What one frame has to say by itself"
     seen:Tensor # tokens of the backbone, (N, L, D)
@@ -171,7 +171,7 @@ def clip_frames(
         raise ValueError(f'VREMD: input is {x.shape[-1]}×{x.shape[-2]} px, this model takes {w}×{h}; resize it.')
     return x.unbind(1)
 
-# %% ../../nbs/22_vremd.ipynb #c008
+# %% ../../nbs/22_vremd.ipynb #c015
 class Resting(nn.Module):
     "A network whose backbone may be put to rest"
     def freeze_backbone(self) -> nn.Module:
@@ -184,7 +184,7 @@ class Resting(nn.Module):
         if not next(self.backbone.parameters()).requires_grad: self.backbone.eval()
         return self
 
-# %% ../../nbs/22_vremd.ipynb #c009
+# %% ../../nbs/22_vremd.ipynb #c016
 class VREMD(Resting):
     "Three frames to the heatmaps of the middle one (paper 004)"
     def __init__(self,
@@ -235,7 +235,7 @@ class VREMD(Resting):
         if cfg.input_size == self.cfg.input_size: return self.state_dict()
         raise ValueError(f'VREMD: trained for {self.cfg.input_size}, not {cfg.input_size}: its token reduction fits one input size; train anew.')
 
-# %% ../../nbs/22_vremd.ipynb #c010
+# %% ../../nbs/22_vremd.ipynb #c018
 def looks(
     net:VREMD,
     x:Tensor, # clips, (N, 3, 3, H, W)
@@ -258,7 +258,7 @@ def looks(
     out['from_tokens'],out['from_map'] = net.streams(frames) # (N, K, H/4, W/4) or None
     return out
 
-# %% ../../nbs/22_vremd.ipynb #c011
+# %% ../../nbs/22_vremd.ipynb #c026
 def take_backbone(
     net:VREMD, # changed in place
     donor:ViTPose, # trained on single pictures; the same dim, depth, patch and input size
@@ -273,7 +273,7 @@ def take_backbone(
         getattr(net, part).load_state_dict(theirs)
     return parts
 
-# %% ../../nbs/22_vremd.ipynb #c012
+# %% ../../nbs/22_vremd.ipynb #c029
 class Stream:
     "The last frames' features: a new frame costs one look and one fusion"
     def __init__(self,
