@@ -116,7 +116,7 @@ class AnchorConfig:
     max_people:int = 30 # people per picture
     score_thr:float = .05 # nobody is less sure than this
     iou_thr:float = .65 # two boxes that share more than this are one person
-    candidates:int = 512 # best rows of a picture that are compared with each other
+    candidates:int = 300 # best rows of a picture that are compared with each other
     ratio:float = 4. # greatest factor between a person and its anchor
     box:float = .05 # weight of the box loss
     obj:float = 1. # of objectness
@@ -154,20 +154,18 @@ def assign(
 ) -> list: # of each level (image, anchor, row, column) (4, M) int64, and the person's row (M,)
     "Anchors and cells of everybody: alike in size, near in place"
     n,p = real_boxes(boxes, codec.input_size).nonzero(as_tuple=True)
-    b = boxes[n,p].float()
-    middle,found = b[:,:2] + b[:,2:]/2 + .5,[]
-    for s,anchors in zip(codec.strides, codec.anchors):
-        r = b[:,None,2:]/b.new_tensor(anchors)
-        alike = torch.maximum(r, 1/r).amax(-1) < codec.ratio # (M, anchors)
-        at = middle/s
-        cell = at.floor()
-        step = torch.where(at - cell < .5, -1., 1.)
-        cells = torch.stack([cell, cell + step*step.new_tensor([1, 0]), cell + step*step.new_tensor([0, 1])], 1) # (M, 3, 2)
-        there = ((cells >= 0) & (cells < cells.new_tensor(codec.input_size)/s)).all(-1)
-        who,a,c = (alike[:,:,None] & there[:,None]).nonzero(as_tuple=True)
-        col,row = cells[who,c].long().unbind(-1)
-        found.append((torch.stack([n[who], a, row, col]), p[who]))
-    return found
+    b,stride = boxes[n,p].float(),boxes.new_tensor(codec.strides).float()[:,None]
+    r = b[:,None,None,2:]/b.new_tensor(codec.anchors)
+    alike = torch.maximum(r, 1/r).amax(-1) < codec.ratio # (M, L, anchors)
+    at = (b[:,:2] + b[:,2:]/2 + .5)[:,None]/stride # (M, L, 2)
+    cell = at.floor()
+    step = torch.where(at - cell < .5, -1., 1.)
+    cells = cell[:,:,None] + step[:,:,None]*step.new_tensor([[0, 0], [1, 0], [0, 1]]) # own, beside, above or below, (M, L, 3, 2)
+    there = ((cells >= 0) & (cells < (b.new_tensor(codec.input_size)/stride)[:,None])).all(-1)
+    level,who,a,c = (alike[...,None] & there[:,:,None]).transpose(0, 1).nonzero(as_tuple=True)
+    col,row = cells[who,level,c].long().unbind(-1)
+    index,count = torch.stack([n[who], a, row, col]),level.bincount(minlength=len(stride)).tolist()
+    return list(zip(index.split(count, 1), p[who].split(count)))
 
 # %% ../../nbs/10a_anchors.ipynb #c033
 def overlap(
@@ -183,10 +181,14 @@ def suppress(
     iou_thr:float=.65, # two boxes that share more than this are one person
 ) -> Tensor: # which stay, (..., Q) bool
     "Non-maximum suppression without a loop over boxes: ask again until nobody changes"
-    over = (overlap(boxes[...,:,None,:], boxes[...,None,:,:]) > iou_thr).triu(1) # over[i, j]: i is surer and hides j
+    x,y,w,h = boxes.unbind(-1)
+    wide,high = (torch.minimum((a + n)[...,:,None], (a + n)[...,None,:]).sub_(torch.maximum(a[...,:,None], a[...,None,:])).clamp_min_(0) for a,n in ((x, w), (y, h)))
+    both = wide.mul_(high)
+    either = ((w*h)[...,:,None] + (w*h)[...,None,:]).sub_(both).clamp_min_(1e-9)
+    over = (both.div_(either) > iou_thr).to(boxes.dtype).tril_(-1) # over[j, i]: i is surer and hides j
     keep = torch.ones(boxes.shape[:-1], dtype=torch.bool, device=boxes.device)
     while True:
-        now = ~(over & keep[...,None]).any(-2)
+        now = (over @ keep[...,None].to(over.dtype))[...,0] == 0 # by how many that stay is each hidden?
         if torch.equal(now, keep): return keep
         keep = now
 
