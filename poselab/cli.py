@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FILE', 'SHARED', 'LAB', 'STUDENT', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text',
            'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary',
-           'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'collect', 'browse', 'show_app', 'export',
-           'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs',
-           'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
+           'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'diagnose', 'audit', 'audit_text', 'collect',
+           'browse', 'show_app', 'export', 'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps',
+           'serve_apps', 'labs', 'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, sys
@@ -364,6 +364,75 @@ def ablate(seeds, study, variants, source, epochs, images, out, as_json):
 
 # %% ../nbs/31_cli.ipynb #c034
 @verb()
+@shared
+@click.option('--split', help='Only this split of --gt, for example val.')
+@click.option('--legacy', is_flag=True, help="Beside ours the gains as the authors' code counts them.")
+@click.option('--report', type=FILE, help='Also one .html page, with the cases as pictures.')
+def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, as_json):
+    """What went wrong, and what would mending it be worth?
+
+    Names each wrong keypoint (jitter, inversion, swap, miss), false alarms, missed people and scoring errors, and reads AP again after mending each.
+
+    \b
+    poselab diagnose --gt truth.json --pred results.json --report wrong.html
+    """
+    from poselab.evaluate.errors import diagnose
+    from poselab.evaluate.impact import impact_lines, impact_report
+    truth,pred = truth_and_predictions(gt, pred, images, weights, skip_faulty, split=split)
+    d = diagnose(truth, pred)
+    found = impact_report(d, legacy)
+    if report:
+        from poselab.evaluate.metrics import evaluate
+        from poselab.inspection import diagnosis_page
+        found['report'] = str(diagnosis_page(d, found, evaluate(truth, pred), report))
+    return found if as_json else dict(text='\n'.join([*impact_lines(found), *([f'report: {report}'] if report else [])]))
+
+@verb()
+@click.argument('labels', type=FILE)
+@click.option('--images', type=FILE, help='Folder or zip of the pictures. Default: looked for near LABELS.')
+@click.option('--pred', type=FILE, help="A model's predictions, to ask where it disagrees with confidence.")
+@click.option('--against', type=FILE, multiple=True, help='Another split: are its pictures in LABELS too?')
+@click.option('--split', help='Only this split of LABELS, for example train.')
+@click.option('--pictures', is_flag=True, help='Read the pictures too: which cannot be read, which are nearly the same.')
+@click.option('--least', type=click.FloatRange(0, 1), default=.2, show_default=True, help='Leave doubts out that are less likely errors than this.')
+@click.option('--top', type=click.IntRange(0), default=20, show_default=True, help='Doubts that are printed.')
+@click.option('--report', type=FILE, help='Also one .html page, with the people in question.')
+@click.option('--skip-faulty', is_flag=True, help='Leave faulty records out and say which, instead of stopping.')
+def audit(labels, images, pred, against, split, pictures, least, top, report, skip_faulty, as_json):
+    """Which labels look wrong, and why?
+
+    LABELS is an annotation file. Every doubt has a reason in words, a likelihood and, where there is one, a remedy. Nothing is changed.
+
+    \b
+    poselab audit annotations.json --report doubts.html
+    poselab audit train.json --against val.json
+    """
+    from poselab.audit import Limits, audit
+    from poselab.data.datasets import read_any, read_predictions
+    faults = [] if skip_faulty else None
+    data = read_any(labels, images, faults=faults)
+    found = read_predictions(pred, data, faults) if pred else None
+    say_faults(faults)
+    if split: data = data.subset(split=split)
+    if found is not None: found = found[[i in data._place for i in found.image_id.tolist()]]
+    doubts = audit(data, found, [read_any(f) for f in against], pictures=pictures or None, limits=Limits(chance=least), progress=True)
+    out = dict(labels=str(labels), people=len(data.instances), counts=doubts.counts(), skipped=dict(doubts.skipped))
+    if report:
+        from poselab.inspection import audit_page
+        out['report'] = str(audit_page(data, doubts, report))
+    return out | dict(findings=doubts.records()) if as_json else dict(text=audit_text(out, doubts[:top], data))
+
+def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
+    "Counts, then one line per doubt"
+    lines = [f'{sum(out["counts"].values())} doubts about {out["people"]} people'] + [f'  {n:>6} {k.replace("_", " ")}' for k,n in out['counts'].items()]
+    for f in doubts:
+        where = data.info(f.image_id).file if f.image_id >= 0 else 'the whole set'
+        lines.append(f'{f.chance:>5.0%}  {where}' + (f', person {f.person}' if f.person >= 0 else '') + f': {f.why}')
+    lines += [f'not asked: {k.replace("_", " ")}, {why}' for k,why in out['skipped'].items()]
+    return '\n'.join(lines + ([f'report: {out["report"]}'] if 'report' in out else []))
+
+# %% ../nbs/31_cli.ipynb #c036
+@verb()
 @click.argument('films', type=FILE, nargs=-1)
 @click.option('--out', type=FILE, required=True, help='Folder of the collection; what is there already goes on.')
 @click.option('--fps', type=float, default=2., show_default=True, help='Pictures per second of film that are looked at.')
@@ -391,7 +460,7 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
     say_faults(faults)
     return found
 
-# %% ../nbs/31_cli.ipynb #c036
+# %% ../nbs/31_cli.ipynb #c038
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
@@ -430,7 +499,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c038
+# %% ../nbs/31_cli.ipynb #c040
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -458,7 +527,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c039
+# %% ../nbs/31_cli.ipynb #c041
 def predict_path(path, weights, images, out, video, fps, every, seconds) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools
@@ -499,7 +568,7 @@ def clip_rate(path):
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
 
-# %% ../nbs/31_cli.ipynb #c041
+# %% ../nbs/31_cli.ipynb #c043
 @verb()
 @click.option('--port', type=int, help='Port of the pages. Default: a free one.')
 @click.option('--no-open', is_flag=True, help='Only say where they are.')
@@ -523,7 +592,7 @@ def serve_apps(port, show):
         except KeyboardInterrupt: click.echo('closed', err=True)
         finally: process.terminate(); process.wait(20)
 
-# %% ../nbs/31_cli.ipynb #c043
+# %% ../nbs/31_cli.ipynb #c045
 @main.group()
 def labs():
     """A course: hand out labs, collect, grade, give feedback; check a machine.
@@ -557,7 +626,7 @@ def labs_collect(folder, course, as_json):
     found = collect(folder, course)
     return found if as_json else dict(text='\n'.join([f'{len(found["collected"])} new or changed, {len(found["unchanged"])} unchanged', *found['refused']]))
 
-# %% ../nbs/31_cli.ipynb #c044
+# %% ../nbs/31_cli.ipynb #c046
 @verb('grade', group=labs)
 @click.argument('course', type=FILE, default='course')
 @LAB

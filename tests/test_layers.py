@@ -46,6 +46,7 @@ labs apps
 sandbox
 grading
 report
+inspection
 player
 demo
 cli
