@@ -632,14 +632,14 @@ def labs_collect(folder, course, as_json):
 @LAB
 @STUDENT
 @click.option('--workers', type=click.IntRange(1, 64), default=1, show_default=True, help='Submissions at a time; each needs about 0.5 GB.')
-@click.option('--seconds', type=click.FloatRange(1), default=60, show_default=True, help='Most for one cell.')
+@click.option('--seconds', type=click.FloatRange(1), default=60, show_default=True, help='Processor time for one cell; five times as much by the clock.')
 @click.option('--memory', type=click.IntRange(500), default=6000, show_default=True, help='Most for one submission, MB.')
 @click.option('--again', is_flag=True, help='Also what is graded and has not changed.')
 def labs_grade(course, lab, student, workers, seconds, memory, again, as_json):
     "Run and mark what is new, each submission in a closed room."
     from poselab.grading import grade
     from poselab.sandbox import Limits
-    found = grade(course, student, lab, Limits(cell_s=seconds, total_s=5*seconds, memory_mb=memory), workers, again, lambda line: click.echo(line, err=True))
+    found = grade(course, student, lab, Limits(cell_s=seconds, total_s=15*seconds, memory_mb=memory), workers, again, lambda line: click.echo(line, err=True))
     rooms = ', '.join(f'{k}: {v}' for k,v in found['enforced'].items())
     text = f'{len(found["graded"])} graded, {len(found["skipped"])} unchanged, {len(found["failed"])} failed' + (f'\nrooms  {rooms}' if rooms else '') + f'\nmarks  {found["marks"]}'
     return dict(found | dict(not_graded=found['failed']) if as_json else dict(text=text), failed=bool(found['failed']))

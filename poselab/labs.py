@@ -208,7 +208,7 @@ def check_one_k(got):
 def check_oks(oks):
     "Lab 7: `oks(xy, v, area, pred, sigmas)` of one person, K keypoints"
     xy,v,area = np.array([[10., 20.], [40., 50.], [0., 0.]]),np.array([2, 1, 0]),900.
-    pred,sig = xy + [[3., 4.], [1., 0.], [50., 50.]],np.array([.05, .1, .08])
+    pred,sig = xy + [[3., 4.], [1., 0.], [4., 3.]],np.array([.05, .1, .08])
     d2 = ((pred - xy)**2).sum(1)
     def way(k=2., a=area, half=2., use=v > 0): return np.exp(-d2/(k*sig)**2/a/half)[use].mean()
     expect_close(ask(oks, xy.copy(), v.copy(), area, pred.copy(), sig.copy()), way(), 'OKS', {
@@ -244,10 +244,10 @@ def check_sixty(got):
 
 def check_agreement(agreement):
     "Lab 9: `agreement(a, b)` of directions (..., 2): 1 same, 0.5 square, 0 opposite, nan unknown"
-    a,b = np.array([[1., 0.], [1., 0.], [1., 0.], [3., 4.]]),np.array([[2., 0.], [0., 5.], [-1., 0.], [3., 4.]])
+    a,b = np.array([[1., 0.], [1., 0.], [1., 0.], [3., 4.], [1., 0.]]),np.array([[2., 0.], [0., 5.], [-1., 0.], [3., 4.], [.3, .3]])
     with np.errstate(all='ignore'):
         cos = (a*b).sum(-1)/np.linalg.norm(a, axis=-1)/np.linalg.norm(b, axis=-1)
-        expect_close(ask(agreement, a, b), 1 - np.arccos(np.clip(cos, -1, 1))/np.pi, 'same, square, opposite, same', {'these are cosines; take the angle': cos, 'these are angles in radians': np.arccos(np.clip(cos, -1, 1)),
+        expect_close(ask(agreement, a, b), 1 - np.arccos(np.clip(cos, -1, 1))/np.pi, 'same, square, opposite, same, 45°', {'these are cosines; take the angle': cos, 'these are angles in radians': np.arccos(np.clip(cos, -1, 1)),
             'degrees are divided by π': 1 - np.degrees(np.arccos(np.clip(cos, -1, 1)))/np.pi, '0 and 1 are exchanged': np.arccos(np.clip(cos, -1, 1))/np.pi,
             'a long limb counts more than a short one: divide by the lengths': 1 - np.arccos(np.clip((a*b).sum(-1), -1, 1))/np.pi})
         c = np.array([[.1, .3]]*3)*[[1], [3], [7]]

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['READ', 'FILE_BITS', 'NET', 'GUARDED', 'Limits', 'landlock_version', 'landlock', 'leave_the_network', 'audit',
            'readable', 'shut', 'run_plain', 'run_check', 'photograph', 'put_back', 'serve', 'Stopped', 'clean_env',
-           'Room', 'memory_mb', 'is_check', 'said', 'run_notebook']
+           'Room', 'usage', 'is_check', 'said', 'run_notebook']
 
 # %% ../nbs/33b_sandbox.ipynb #c002
-import ctypes, json, os, secrets, selectors, shutil, signal, subprocess, sys, tempfile, time
+import ctypes, json, math, os, secrets, selectors, shutil, signal, subprocess, sys, tempfile, time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,8 +16,8 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Limits:
     "What a submission may use up"
-    cell_s:float=60. # seconds for one cell
-    total_s:float=300. # seconds for all cells, and for starting again after a crash
+    cell_s:float=60. # processor seconds for one cell; by the clock five times as many, since a grader may be busy
+    total_s:float=900. # seconds by the clock for all cells, and for starting again after a crash
     memory_mb:int=6000 # private memory, MB
     file_mb:int=50 # largest file it may write, MB
     output_kb:int=1000 # most that one cell may show, kB
@@ -190,7 +190,7 @@ class Room:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         os.set_blocking(self.process.stdout.fileno(), False)
         self.pending = b''
-        try: self.enforced = self._answer(time.monotonic() + 120)['enforced'] # importing torch on a busy machine
+        try: self.enforced = self._answer(300.)['enforced'] # importing torch on a busy machine
         except Exception: self.close(); raise
 
     def ask(self, source:str, check:bool=False, seconds:float=None) -> list: # outputs of the cell
@@ -198,18 +198,20 @@ class Room:
         token = secrets.token_hex(8)
         try: self.process.stdin.write((json.dumps(dict(source=source, check=check, token=token)) + '\n').encode()); self.process.stdin.flush()
         except BrokenPipeError: pass
-        got = self._answer(time.monotonic() + min(self.limits.cell_s, seconds or self.limits.cell_s))
+        got = self._answer(min(5*self.limits.cell_s, seconds or math.inf), self.limits.cell_s)
         if got.get('token') != token or not isinstance(got.get('outputs'), list): raise Stopped('An answer came that nobody had asked for: the submission wrote into the pipe of the grader.')
         return got['outputs']
 
-    def _answer(self, until):
+    def _answer(self, seconds, work=math.inf):
         "The next line of the pipe, as json"
-        out,began = self.process.stdout,time.monotonic()
+        out,began,worked = self.process.stdout,time.monotonic(),usage(self.process.pid)[1]
         with selectors.DefaultSelector() as ready:
             ready.register(out, selectors.EVENT_READ)
             while b'\n' not in self.pending:
-                if time.monotonic() > until: raise Stopped(f'Stopped after {time.monotonic() - began:.0f} s: the cell did not come to an end. Is there a loop that never stops?')
-                if (used := memory_mb(self.process.pid)) > self.limits.memory_mb: raise Stopped(f'Stopped: {used:.0f} MB of memory, more than the {self.limits.memory_mb} MB that are allowed.')
+                (mb,cpu),late = usage(self.process.pid),time.monotonic() - began
+                if cpu - worked > work or late > seconds:
+                    raise Stopped(f'Stopped after {max(cpu - worked, 0):.0f} s of work in {late:.0f} s: the cell did not come to an end. Is there a loop that never stops?')
+                if mb > self.limits.memory_mb: raise Stopped(f'Stopped: {mb:.0f} MB of memory, more than the {self.limits.memory_mb} MB that are allowed.')
                 if len(self.pending) > self.limits.output_kb << 10: raise Stopped(f'Stopped: more than {self.limits.output_kb} kB of output in one cell.')
                 if not ready.select(.2): continue
                 if not (piece := out.read(1 << 16)): raise Stopped(f'The process ended in this cell ({self._why()}).')
@@ -233,13 +235,14 @@ class Room:
     def __exit__(self, *e): self.close()
 
 # %% ../nbs/33b_sandbox.ipynb #c028
-def memory_mb(pid:int) -> float: # of the process and its children, MB; 0 when it is gone
-    "How much memory a room holds"
+def usage(pid:int) -> tuple: # memory, MB; processor time, s; zeros when it is gone
+    "What a process and its children hold and have used"
     import psutil
     try:
         root = psutil.Process(pid)
-        return sum(p.memory_info().rss for p in [root, *root.children(recursive=True)]) / 2**20
-    except psutil.Error: return 0.
+        every = [root, *root.children(recursive=True)]
+        return sum(p.memory_info().rss for p in every)/2**20, sum(sum(p.cpu_times()[:2]) for p in every)
+    except psutil.Error: return 0., 0.
 
 def _font_cache():
     "matplotlib's list of fonts, so that no room has to look for them again"

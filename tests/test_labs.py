@@ -6,6 +6,7 @@ from hypothesis import given, strategies as st
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from poselab import labs
 
+HIDDEN = re.compile(r'### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS', re.S)
 LABS = sorted((Path(__file__).parents[1]/'nbs'/'labs').glob('lab*.ipynb'))
 def hint(f, *args, **kwargs):
     with pytest.raises(labs.Hint) as e: f(*args, **kwargs)
@@ -82,6 +83,21 @@ def test_a_lab_is_whole(path):
     assert sum(c.metadata.nbgrader.points for c in marks.values() if c.metadata.nbgrader.grade) == 12
     for word in ('**You will**', '**Read first**', '**Time**', '*Points*'): assert word in text, word
     assert any('image/png' in o.get('data', {}) for c in nb.cells for o in c.get('outputs', [])), 'no figure'
+
+@pytest.mark.parametrize('path', LABS, ids=lambda p: p.stem)
+def test_no_two_mistakes_of_a_check_give_the_same_answer(path, monkeypatch):
+    seen,real = [],labs.expect_close
+    def watching(got, want, what, mistakes=None, tol=1e-4):
+        seen.append(what)
+        ways = [('right', np.asarray(want, float)), *((k, np.asarray(v, float)) for k,v in (mistakes or {}).items())]
+        for i,(a,x) in enumerate(ways):
+            for b,y in ways[:i]: assert x.shape != y.shape or not np.allclose(x, y, rtol=0, atol=tol, equal_nan=True), f'{what}: {a!r} and {b!r} look alike'
+        real(got, want, what, mistakes, tol)
+    monkeypatch.setattr(labs, 'expect_close', watching)
+    space = dict(labs=labs, np=np)
+    for c in nbformat.read(path, 4).cells:
+        if c.cell_type == 'code' and 'nbgrader' in c.metadata: exec(HIDDEN.sub('', c.source), space)
+    assert seen or 'lab08' in path.stem
 
 def test_there_are_ten_labs(): assert len(LABS) >= 10
 
@@ -252,6 +268,22 @@ def test_a_solution_in_plain_sight_is_not_handed_out():
     from poselab.grading import leaks
     source = new_notebook(cells=[new_code_cell('### BEGIN SOLUTION\nanswer = 6*7 + 0\n### END SOLUTION'), new_markdown_cell('answer = 6*7 + 0')])
     assert leaks(source, new_notebook(cells=source.cells[1:])) == ['answer = 6*7 + 0'] and not leaks(source, new_notebook(cells=[new_markdown_cell('Answer!')]))
+
+@course_only
+def test_no_lab_gives_its_solution_away_and_untouched_ones_run_but_score_nothing(tmp_path):
+    from poselab.grading import collect, feedback, grade, release
+    release(tmp_path/'c')
+    for lab in ('lab02_simcc', 'lab10_video'):
+        (tmp_path/'in'/'late').mkdir(parents=True, exist_ok=True)
+        (tmp_path/'in'/'late'/f'{lab}.ipynb').write_bytes((tmp_path/'c'/'release'/lab/f'{lab}.ipynb').read_bytes())
+    collect(tmp_path/'in', tmp_path/'c')
+    grade(tmp_path/'c', workers=2)
+    assert {r['points'] for r in json.loads((tmp_path/'c'/'marks.json').read_text())['rows']} == {0}
+    feedback(tmp_path/'c')
+    assert 'the answer is None' in page(dict(path=tmp_path/'c'), 'late')
+    for lab in ('lab02_simcc', 'lab10_video'):
+        cells = nbformat.read(tmp_path/'c'/'executed'/'late'/lab/f'{lab}.ipynb', 4).cells
+        assert not [o for c in cells if c.cell_type == 'code' and 'nbgrader' not in c.metadata for o in c.outputs if o.output_type == 'error'], 'a picture stops where nothing was built yet'
 
 # --- the command line
 
