@@ -1,6 +1,6 @@
 import math
 from datetime import datetime, timezone
-import numpy as np, pytest, torch
+import cv2, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
 from poselab.modules.blocks import fuse
@@ -135,15 +135,19 @@ def test_an_unknown_feature_is_refused_with_the_names():
 
 def test_the_explorer_answers_its_controls_and_reads_a_file():
     pytest.importorskip('ipywidgets')
-    def read(data):
-        if not data: raise ValueError('an empty file')
-        return np.full((8, 8, 3), 255, np.uint8)
-    box = coordinate_explorer(dict(noise=np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)), read)
+    png = cv2.imencode('.png', np.random.default_rng(1).integers(0, 256, (8, 8, 3), np.uint8))[1].tobytes()
+    box = coordinate_explorer(dict(noise=np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)))
     picture,feature,threshold,_,upload = box.children[0].children
     words,screen = box.children[1:]
+    def bring(data): upload.value = (dict(name='me', type='image/png', size=len(data), content=data, last_modified=datetime.now(timezone.utc)),)
     before = screen.value; feature.value = 'dark'
     assert screen.value != before and 'dark passes' in words.value
-    upload.value = (dict(name='me.png', type='image/png', size=1, content=b'x', last_modified=datetime.now(timezone.utc)),)
-    assert picture.value == 'my own'
-    upload.value = (dict(name='me.png', type='image/png', size=0, content=b'', last_modified=datetime.now(timezone.utc)),)
-    assert 'an empty file' in words.value and picture.value == 'my own'
+    before = screen.value; bring(png)
+    assert picture.value == 'my own' and screen.value != before
+    for bad in (b'', b'words', png[:20]):
+        before = screen.value; bring(bad)
+        assert 'no picture' in words.value and picture.value == 'my own' and screen.value == before
+
+def test_the_explorer_brings_pictures_of_its_own():
+    pytest.importorskip('ipywidgets')
+    assert len(coordinate_explorer().children[0].children[0].options) == 6

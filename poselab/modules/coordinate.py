@@ -88,18 +88,29 @@ def coordinate_picture(
     return np.hstack([panel(n['picture'], 'picture'), panel(grey(n['product']), 'rows x columns'), panel(grey(n['passed']/loud), 'what passes')])
 
 # %% ../../nbs/14_coordinate.ipynb #c026
+def _pictures(): # rendered dancers and scikit-image's photographs
+    import skimage.data
+    from poselab.data.figures import render_scene
+    dancers = {f'dancers {i}': render_scene(500 + i, (288, 288), people=2)[0] for i in (1, 3, 5)}
+    return dict(astronaut=skimage.data.astronaut()) | dancers | dict(cat=skimage.data.chelsea(), cup=skimage.data.coffee())
+
+def _read(data): # bytes of a file -> picture
+    import cv2, numpy as np
+    img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if img is None: raise ValueError('This is no picture that OpenCV can read; take a JPEG or PNG file.')
+    return img[..., ::-1].copy()
+
 def coordinate_explorer(
-    pictures:dict, # name -> picture, (H, W, 3) uint8
-    read=None, # bytes of a file -> picture, ValueError with words if it is none; None: no upload
+    pictures:dict=None, # name -> picture, (H, W, 3) uint8; None: rendered dancers and free photographs
 ): # ipywidgets VBox
     "Choose a picture, a feature and when a gate opens, and see which rows and columns pass"
     import cv2, ipywidgets as w
-    pictures = dict(pictures)
+    pictures = _pictures() if pictures is None else dict(pictures)
     controls = dict(picture=w.Dropdown(options=[*pictures], description='picture'),
         feature=w.Dropdown(options=[*FEATURES], description='feature'),
         threshold=w.FloatSlider(.5, min=0, max=1.2, step=.05, description='threshold'),
         steep=w.FloatSlider(20, min=1, max=60, step=1, description='steep'))
-    screen,words,upload = w.Image(format='png'),w.HTML(),w.FileUpload(accept='image/*', multiple=False, description='Upload')
+    screen,words,upload = w.Image(format='png', layout=w.Layout(max_width='100%')),w.HTML(),w.FileUpload(accept='image/*', multiple=False, description='Upload')
     def moved(change=None):
         name,*rest = (c.value for c in controls.values())
         n = coordinate_numbers(pictures[name], *rest)
@@ -110,7 +121,7 @@ def coordinate_explorer(
                        f'{passed:.0%} of what is {rest[0]} passes.'.replace('is edges', 'is an edge'))
     def brought(change):
         if not upload.value: return
-        try: pictures['my own'] = read(bytes(upload.value[0]['content']))
+        try: pictures['my own'] = _read(bytes(upload.value[0]['content']))
         except ValueError as e: words.value = f'<span style="color:#B00020">{e}</span>'; return
         controls['picture'].options = [*pictures]
         if controls['picture'].value == 'my own': moved()
@@ -118,7 +129,7 @@ def coordinate_explorer(
     for c in controls.values(): c.observe(moved, 'value')
     upload.observe(brought, 'value')
     moved()
-    return w.VBox([w.HBox([*controls.values(), *([upload] if read else [])], layout=w.Layout(flex_flow='row wrap')), words, screen])
+    return w.VBox([w.HBox([*controls.values(), upload], layout=w.Layout(flex_flow='row wrap')), words, screen])
 
 # %% ../../nbs/14_coordinate.ipynb #c031
 class SCA(C3):
