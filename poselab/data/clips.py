@@ -52,7 +52,7 @@ def triples(
     rows = np.flatnonzero(keep)
     return rows, neighbours(data, frames)[[place[i] for i in inst.image_id[rows].tolist()]].reshape(-1, frames)
 
-# %% ../../nbs/05c_clips.ipynb #c012
+# %% ../../nbs/05c_clips.ipynb #c014
 class ClipReader:
     "Pictures with their neighbours, decoded once while there is room"
     def __init__(self,
@@ -98,7 +98,7 @@ class ClipReader:
                 if not self.follows(kept[t - step], kept[t]): kept[t::step] = [kept[t - step]]*len(kept[t::step]); break
         return [self.picture(i) for i in kept]
 
-# %% ../../nbs/05c_clips.ipynb #c016
+# %% ../../nbs/05c_clips.ipynb #c018
 CLIP_VIEWS = AugmentConfig(scale=(.65, 1.35), angle=float(np.pi/4), shift_chance=0., erase=0., blur=0.) # paper 004's turns and scales; colours are ours
 
 class ClipDataset:
@@ -130,7 +130,7 @@ class ClipDataset:
             self.data.schema, self.input_size, cfg, rng)
         return np.ascontiguousarray(np.stack(out).transpose(0, 3, 1, 2)), xy.astype(np.float32), v.astype(np.int64)
 
-# %% ../../nbs/05c_clips.ipynb #c018
+# %% ../../nbs/05c_clips.ipynb #c020
 class Moment(np.ndarray):
     "A picture that knows the frames around it"
     around = None # T pictures, itself in the middle
@@ -179,7 +179,7 @@ def in_time(
         del held[:max(0, len(held) - n - side)]
     while n: yield hand_on(len(held) - n); n -= 1
 
-# %% ../../nbs/05c_clips.ipynb #c021
+# %% ../../nbs/05c_clips.ipynb #c023
 def disc_kernel(
     radius:float, # px
 ) -> np.ndarray: # (n, n) float32, sums to 1
@@ -200,7 +200,7 @@ def line_kernel(
     for x,y in np.floor(np.stack([np.cos(angle)*t, np.sin(angle)*t], -1) + .5).astype(int): k[n + y, n + x] += 1
     return k/k.sum()
 
-# %% ../../nbs/05c_clips.ipynb #c024
+# %% ../../nbs/05c_clips.ipynb #c026
 def bars(
     size:tuple, # (width, height) of the picture, px
     share:float=.3, # of the picture that is covered
@@ -230,7 +230,7 @@ def cover(
     shade = np.linspace(1.1, .75, img.shape[0])[:, None, None]
     return np.where(mask[..., None], np.clip(colour*shade, 0, 255), img).astype(np.uint8)
 
-# %% ../../nbs/05c_clips.ipynb #c026
+# %% ../../nbs/05c_clips.ipynb #c028
 @dataclass(frozen=True)
 class Degradation:
     "Something that makes a film harder to see; the same numbers give the same film"
@@ -279,7 +279,7 @@ def degraded(
     d = Degradation(kind, strength, len(frames), seed)
     return [d.picture(img, i) for i,img in enumerate(frames)], np.stack([d.hidden(i, img.shape[1::-1]) for i,img in enumerate(frames)])
 
-# %% ../../nbs/05c_clips.ipynb #c029
+# %% ../../nbs/05c_clips.ipynb #c031
 _SKULL = np.array([(.058 - .073, .058 + .073), (-.052, .052)]) # height of chin and crown above the head's joint, half width; of a body 1 m tall
 
 def head_points(
@@ -316,7 +316,7 @@ def named_keypoints(
             elif name in ends: xy[i,k],v[i,k] = ends[name],face*inside(ends[name], stage.size)
     return Instances.make(xy, v, bbox=people.bbox, area=people.area, track_id=people.track_id, head=head)
 
-# %% ../../nbs/05c_clips.ipynb #c032
+# %% ../../nbs/05c_clips.ipynb #c034
 CLIP_KINDS = ('clean', 'motion blur', 'defocus', 'bars', 'block', 'crossing')
 CONDITIONS = ('clean', 'blurred', 'occluded')
 SUB = 8 # moments between two frames of a clip with motion blur
@@ -353,7 +353,7 @@ def _lost(stage, i, found):
     alone = [Stage(m, 0, stage.size, stage.style, stage.camera).expose(i) for m in stage.motions]
     return sum(int((a.visible[0] == 2).sum()) for a in alone if len(a)) - int((found.visible == 2).sum())
 
-# %% ../../nbs/05c_clips.ipynb #c034
+# %% ../../nbs/05c_clips.ipynb #c036
 def _dances(rng, frames, kind, strength, size, fps):
     "One motion, or two that cross"
     sub = SUB if kind == 'motion blur' else 1
@@ -388,7 +388,7 @@ def rendered_clip(
     moments = [[t*sub + sub//2 + d for d in open_] for t in range(frames)]
     return RenderedClip(Stage(motions, room, size, style, camera), kind, over, moments)
 
-# %% ../../nbs/05c_clips.ipynb #c036
+# %% ../../nbs/05c_clips.ipynb #c038
 class _ClipPainter:
     "Paints a frame of a set of clips when its file is read; the last film is kept"
     def __init__(self, seed, frames, kinds, strength, size, fps, style):
@@ -439,7 +439,7 @@ def by_condition(
     "Which pictures are clean, blurred, occluded: evaluate `data.subset(ids)` for each"
     return {c: [im.id for im in data.images if im.extra.get('condition') == c] for c in CONDITIONS}
 
-# %% ../../nbs/05c_clips.ipynb #c039
+# %% ../../nbs/05c_clips.ipynb #c041
 def to_card(
     data:PoseData,
     card:str, # data card with the keypoints wanted
