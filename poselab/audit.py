@@ -89,12 +89,15 @@ class Findings(tuple):
     def __repr__(self): return f"Findings({len(self)}: {', '.join(f'{n} {c}' for c,n in self.counts().items())})"
 
 # %% ../nbs/25b_audit.ipynb #c013
-PRIORS = dict(swap_body=.01, swap_arms=.005, swap_legs=.01, swap_face=.002, mixed=.002, limb=.02, model=.003, mirrored=.001) # before anything is measured
+PRIORS = dict(swap_body=.01, swap_arms=.005, swap_legs=.01, swap_face=.002, mixed=.002, limb=.02, model=.003,
+    mirrored=.001) # before anything is measured
 
 PARTS = dict(face=('nose', 'eye', 'ear', 'mouth'), arms=('shoulder', 'elbow', 'wrist', 'hand'),
     legs=('hip', 'knee', 'ankle', 'heel', 'toe', 'foot')) # words in the names of keypoints
-TAILS = dict(arms=((('shoulder',), .5), (('elbow', 'wrist', 'hand'), .3), (('wrist', 'hand'), .1)), # what is exchanged alone, and how much
-    legs=((('hip',), .5), (('knee', 'ankle', 'heel', 'toe', 'foot'), .3), (('ankle', 'heel', 'toe', 'foot'), .1))) # rarer than the whole limb: legs cross
+TAILS = dict(arms=((('shoulder',), .5), (('elbow', 'wrist', 'hand'), .3), (('wrist', 'hand'), .1)),
+    # what is exchanged alone, and how much
+    legs=((('hip',), .5), (('knee', 'ankle', 'heel', 'toe', 'foot'), .3),
+        (('ankle', 'heel', 'toe', 'foot'), .1))) # rarer than the whole limb: legs cross
 
 def _named(names, words): return np.array([bool(set(n.split('_')) & set(words)) for n in names], bool)
 
@@ -391,7 +394,8 @@ def _swap(a, row, check, turned, prior, chance, nats, pairs, across):
     say = f'the {side(i)}' + (f', the {side(o)}' if o is not None else '')
     ks = [int(k) for j in np.flatnonzero(turned & known) for k in pairs[j]]
     part = 'all' if turned.all() else ' and '.join(names[j] for j in np.flatnonzero(turned & known))
-    return a.finding(check, row, chance, nats, logit(a.limits.chance) - logit(prior), f'the body is seen by {say}; with left and right exchanged ({part}) '
+    return a.finding(check, row, chance, nats, logit(a.limits.chance) - logit(prior),
+        f'the body is seen by {say}; with left and right exchanged ({part}) '
                      f'the pose is {np.exp(min(nats, 20)):.0f} times as likely', dict(do='swap', keypoints=ks))
 
 # %% ../nbs/25b_audit.ipynb #c028
@@ -416,7 +420,8 @@ def check_limbs(a:Seen) -> list:
     names = a.data.schema.names
     return [a.finding('limb', p[i], chance[i], a.z[p[i],l[i]], a.limits.tail,
         f'{names[limbs[l[i],0]]} to {names[limbs[l[i],1]]} is {a.ratio[p[i],l[i]]:.1f} times as long as the rest of this body says '
-        f'({a.z[p[i],l[i]]:.1f} deviations)', dict(do='drop', keypoints=[int(k[i])]), int(k[i])) for i in first if chance[i] >= a.limits.chance]
+        f'({a.z[p[i],l[i]]:.1f} deviations)', dict(do='drop', keypoints=[int(k[i])]), int(k[i])) for i in first
+            if chance[i] >= a.limits.chance]
 
 # %% ../nbs/25b_audit.ipynb #c030
 def far_side(limbs, i:int, j:int, k:int) -> list: # keypoints beyond the limb i-j, the smaller side; only j where limbs run in a ring
@@ -461,7 +466,8 @@ def _mixed(a, limbs, p, q, l, chance, nats):
     ks = far_side(a.data.schema.limbs, i, j, j)
     names,k = a.data.schema.names,j if j in ks else i
     return a.finding('mixed', p, chance, nats, logit(a.limits.chance) - logit(PRIORS['mixed']),
-        f'{names[i]} to {names[j]} is {a.ratio[p,l]:.1f} times too long here and {a.ratio[q,l]:.1f} on person {a.data.instances.id[q]}; exchanged, '
+        f'{names[i]} to {names[j]} is {a.ratio[p,l]:.1f} times as long as expected here '
+        f'and {a.ratio[q,l]:.1f} times on person {a.data.instances.id[q]}; exchanged, '
         'both fit', dict(do='exchange', person=int(a.data.instances.id[q]), keypoints=[int(x) for x in ks]), k)
 
 # %% ../nbs/25b_audit.ipynb #c032
@@ -474,11 +480,13 @@ def check_places(a:Seen) -> list:
     for p,k in np.argwhere(on & ~finite):
         out.append(a.finding('not_a_place', p, .99, 1, 0, f'{names[k]} is labelled at {g.keypoints[p,k].tolist()}', drop(k), k))
     for p,k in np.argwhere(on & zero):
-        out.append(a.finding('origin', p, .97, 1, 0, f'{names[k]} is labelled (v = {g.visible[p,k]}) at (0, 0), the corner of the picture', drop(k), k))
+        out.append(a.finding('origin', p, .97, 1, 0,
+            f'{names[k]} is labelled (v = {g.visible[p,k]}) at (0, 0), the corner of the picture', drop(k), k))
     beyond = np.maximum(-g.keypoints - .5, g.keypoints - a.wide[:,None] + .5).max(-1)
     for p,k in np.argwhere(on & finite & (np.nan_to_num(beyond, nan=-1) > .5)):
         b = beyond[p,k]
-        out.append(a.finding('outside_image', p, b/(b + 2), b, .5, f'{names[k]} lies {b:.0f} px outside the picture of {a.wide[p,0]:.0f}x{a.wide[p,1]:.0f} px', drop(k), k))
+        out.append(a.finding('outside_image', p, b/(b + 2), b, .5,
+            f'{names[k]} lies {b:.0f} px outside the picture of {a.wide[p,0]:.0f}x{a.wide[p,1]:.0f} px', drop(k), k))
     return out + _same_spots(a)
 
 def _same_spots(a):
@@ -501,7 +509,8 @@ def check_flags(a:Seen) -> list:
     share = kept.sum()/max((g.visible == 0).sum(), 1) # where many absent keypoints have a place, that is a habit of the file
     chance = .9*(1 - share)**2
     if chance < a.limits.chance: return out
-    return out + [a.finding('flag', p, chance, 1, 0, f'{names[k]} is absent (v = 0) but has a place, as {share:.1%} of the absent ones here',
+    return out + [a.finding('flag', p, chance, 1, 0,
+        f'{names[k]} is absent (v = 0) but has a place, as {share:.1%} of the absent ones here',
         dict(do='visibility', keypoints=[int(k)], visible=2), k) for p,k in np.argwhere(kept)]
 
 # %% ../nbs/25b_audit.ipynb #c034
@@ -520,9 +529,11 @@ def check_boxes(a:Seen) -> list:
     for p in np.flatnonzero((share.max(1, initial=0) > a.limits.box) & ~broken):
         ks,s = np.flatnonzero(share[p] > a.limits.box),share[p].max()
         lo2,hi = np.minimum(g.bbox[p,:2], held[p,:2]),np.maximum(g.bbox[p,:2] + g.bbox[p,2:], held[p,:2] + held[p,2:])
-        out.append(a.finding('box', p, doubt[p]/(doubt[p] + .15), s, a.limits.box, f'{_listed(names, ks)} outside the box by up to {s:.0%} of its side',
+        out.append(a.finding('box', p, doubt[p]/(doubt[p] + .15), s, a.limits.box,
+            f'{_listed(names, ks)} outside the box by up to {s:.0%} of its side',
                              dict(do='box', bbox=np.r_[lo2, hi - lo2].round(2).tolist())))
-    return out + [a.finding('box', p, .97, 0, 0, f'the box is {g.bbox[p].round(1).tolist()}', dict(do='box', bbox=held[p].round(2).tolist()))
+    return out + [a.finding('box', p, .97, 0, 0, f'the box is {g.bbox[p].round(1).tolist()}',
+        dict(do='box', bbox=held[p].round(2).tolist()))
                   for p in np.flatnonzero(broken & on.any(1))]
 
 def check_areas(a:Seen) -> list:
@@ -545,7 +556,8 @@ def check_people(a:Seen) -> list:
     "Crowds with keypoints, people too small, with few keypoints, or with none"
     g,t = a.data.instances,a.limits
     n,side = g.num_labelled,np.nan_to_num(g.bbox[:,2:].max(1, initial=0))
-    out = [a.finding('crowd', p, .6, n[p], 0, f'a crowd (iscrowd) with {n[p]} labelled keypoints', dict(do='drop', keypoints=np.flatnonzero(g.visible[p]).tolist()))
+    out = [a.finding('crowd', p, .6, n[p], 0, f'a crowd (iscrowd) with {n[p]} labelled keypoints',
+        dict(do='drop', keypoints=np.flatnonzero(g.visible[p]).tolist()))
            for p in np.flatnonzero(g.iscrowd & (n > 0))]
     out += [a.finding('tiny', p, .25, side[p], t.tiny, f'the person is {side[p]:.0f} px long, and {n[p]} keypoints are labelled')
             for p in np.flatnonzero((n > 0) & (side > 0) & (side < t.tiny) & ~g.iscrowd)]
@@ -570,7 +582,8 @@ def check_duplicates(a:Seen) -> list:
     out = []
     for e in np.flatnonzero(s >= t.duplicate):
         less,more = (i[e], j[e]) if n[i[e]] < n[j[e]] else (j[e], i[e])
-        out.append(a.finding('duplicate', less, np.clip((s[e] - .5)/.4, .25, .98), s[e], t.duplicate, f'shares {shared[e]} keypoints with person '
+        out.append(a.finding('duplicate', less, np.clip((s[e] - .5)/.4, .25, .98), s[e], t.duplicate,
+            f'shares {shared[e]} keypoints with person '
                              f'{g.id[more]} of this picture at OKS {s[e]:.2f}', dict(do='merge', person=int(g.id[more]))))
     return out
 
@@ -599,7 +612,8 @@ def check_model(a:Seen) -> list:
     if a.model is None: return []
     names,m = a.data.schema.names,a.model
     chance = chance_of(PRIORS['model'], m.nats.clip(None, 6))
-    out = [a.finding('model', p, chance[p,k], m.error[p,k], 1, f'the model sees {names[k]} {np.hypot(*(m.xy[p,k] - a.xy[p,k])):.0f} px away, '
+    out = [a.finding('model', p, chance[p,k], m.error[p,k], 1,
+        f'the model sees {names[k]} {np.hypot(*(m.xy[p,k] - a.xy[p,k])):.0f} px away, '
            f'{m.error[p,k]:.0f} times the usual distance', dict(do='move', keypoints=[int(k)], to=[m.xy[p,k].round(2).tolist()]), int(k))
            for p,k in np.argwhere(chance >= a.limits.chance)]
     return out + _mirrored_labels(a)
@@ -613,7 +627,8 @@ def _mirrored_labels(a):
     fit = off[np.arange(len(off)),np.maximum(np.isfinite(off).sum(1) - 1, 0)//2] # the mirrored label must fit well
     chance = chance_of(PRIORS['mirrored'], np.where(fit < 1.5, gain, -np.inf))
     return [a.finding('mirrored', p, chance[p], gain[p], logit(a.limits.chance) - logit(PRIORS['mirrored']),
-        f'mirrored in its picture the label would fit the model (half of the keypoints within {fit[p]:.1f} usual distances)', dict(do='mirror'))
+        f'mirrored in its picture the label would fit the model (half of the keypoints within {fit[p]:.1f} usual distances)',
+            dict(do='mirror'))
         for p in np.flatnonzero(chance >= a.limits.chance)]
 
 # %% ../nbs/25b_audit.ipynb #c041
@@ -675,15 +690,18 @@ def check_pictures(
         bits = np.bitwise_count(key[i] ^ b[j])
         for e in np.flatnonzero(s > .9):
             other = infos[j[e]]
-            out.append(Finding(check, infos[i[e]][2].id, -1, None, float(np.clip((s[e] - .85)/.14, .2, .98)), float(bits[e]), float(limits.bits),
-                f"{infos[i[e]][2].file} ({infos[i[e]][1]}) is {'the mirror image of' if check == 'mirrored' else 'nearly'} {other[2].file} ({other[1]}): "
+            out.append(Finding(check, infos[i[e]][2].id, -1, None, float(np.clip((s[e] - .85)/.14, .2, .98)), float(bits[e]),
+                float(limits.bits),
+                f"{infos[i[e]][2].file} ({infos[i[e]][1]}) is {'the mirror image of' if check == 'mirrored' else 'nearly'} "
+                f'{other[2].file} ({other[1]}): '
                 f'{bits[e]} of 64 bits differ, correlation {s[e]:.3f}', dict(do='remove_picture')))
     compare(key, small, 'near_duplicate', True)
     compare(turned, small[:,:,::-1], 'mirrored', False)
     return out
 
 # %% ../nbs/25b_audit.ipynb #c043
-BODY_CHECKS = (check_swaps, check_limbs, check_mixed, check_places, check_flags, check_boxes, check_areas, check_people, check_duplicates, check_missing, check_model)
+BODY_CHECKS = (check_swaps, check_limbs, check_mixed, check_places, check_flags, check_boxes, check_areas, check_people,
+    check_duplicates, check_missing, check_model)
 
 def _check_data(data):
     if not isinstance(data, PoseData): raise ValueError(f'audit needs a PoseData (read_any reads one), not a {type(data).__name__}')
@@ -701,7 +719,8 @@ def audit(
     _check_data(data)
     norms = fit_norms(data) if norms is None else norms
     if len(norms.typical) != len(data.schema.limbs):
-        raise ValueError(f'norms of {len(norms.typical)} limbs cannot judge {data.schema.name} with {len(data.schema.limbs)}: fit them on a set of the same schema')
+        raise ValueError(f'norms of {len(norms.typical)} limbs cannot judge {data.schema.name} with {len(data.schema.limbs)}: '
+                         'fit them on a set of the same schema')
     a = see(data, norms, limits)
     if pred is not None: a = Seen(**{f.name: getattr(a, f.name) for f in fields(a)} | dict(model=answers(data, pred, a.xy, a.size)))
     found = [f for check in BODY_CHECKS for f in check(a)]
@@ -724,7 +743,8 @@ def _skipped(data, pred, others, pictures):
 def _at(data, finding): # the row of a finding's person, by id
     g = data.instances
     rows = np.flatnonzero((g.id == finding.person) & (g.image_id == finding.image_id))
-    if len(rows) != 1: raise ValueError(f'{data.name} has {len(rows)} people {finding.person} in picture {finding.image_id}: audit it again')
+    if len(rows) != 1:
+        raise ValueError(f'{data.name} has {len(rows)} people {finding.person} in picture {finding.image_id}: audit it again')
     return int(rows[0])
 
 def _fix_swap(data, g, p, ks, **_):
@@ -750,7 +770,8 @@ def _fix_merge(data, g, p, ks, other, **_):
     gain = (g.visible[other] == 0) & (g.visible[p] > 0)
     for x in (g.keypoints, g.visible, g.confidence): x[other] = np.where(gain.reshape(-1, *[1]*(x.ndim - 2)), x[p], x[other])
 
-FIXES = dict(swap=_fix_swap, drop=_fix_drop, move=_fix_move, visibility=_fix_visibility, box=_fix_box, area=_fix_area, exchange=_fix_exchange,
+FIXES = dict(swap=_fix_swap, drop=_fix_drop, move=_fix_move, visibility=_fix_visibility, box=_fix_box, area=_fix_area,
+    exchange=_fix_exchange,
     mirror=_fix_mirror, merge=_fix_merge)
 
 def apply_fix(
@@ -768,7 +789,8 @@ def apply_fix(
     other = _at(data, replace(finding, person=fix['person'])) if 'person' in fix else None
     g = data.instances.replace(**{c: getattr(data.instances, c).copy() for c in ('visible', 'bbox', 'area', 'confidence')})
     g.keypoints = g.keypoints.copy()
-    FIXES[fix['do']](data, g, p, fix.get('keypoints', []), **{k: v for k,v in fix.items() if k not in ('do', 'keypoints', 'person')}, other=other)
+    FIXES[fix['do']](data, g, p, fix.get('keypoints', []),
+        **{k: v for k,v in fix.items() if k not in ('do', 'keypoints', 'person')}, other=other)
     if fix['do'] == 'merge': g = g[np.arange(len(g)) != p]
     return replace(data, instances=g)
 
@@ -792,7 +814,8 @@ def _plant_point(rng, data, a, g, kind, rate):
     rows = _pick(rng, (could.sum(1) > 3), rate)
     k = np.array([rng.choice(np.flatnonzero(could[p])) for p in rows], int)
     angle = rng.uniform(0, 2*np.pi, len(rows))
-    if kind == 'limb': g.keypoints[rows,k] += (a.size[rows]*rng.uniform(1.5, 3, len(rows)))[:,None]*np.stack([np.cos(angle), np.sin(angle)], -1)
+    if kind == 'limb': g.keypoints[rows,k] += (a.size[rows]*rng.uniform(1.5, 3, len(rows)))[:,
+        None]*np.stack([np.cos(angle), np.sin(angle)], -1)
     if kind == 'outside_image': g.keypoints[rows,k,0] = a.wide[rows,0]*rng.uniform(1.02, 1.3, len(rows))
     if kind == 'origin': g.keypoints[rows,k] = 0
     if kind == 'not_a_place': g.keypoints[rows,k] = np.nan
@@ -826,7 +849,8 @@ def _plant_mixed(rng, data, a, g, kind, rate):
     return np.array([x[0] for x in alone], int), np.full(len(alone), -1), g
 
 PLANTS = {c: _plant_swap for c in ('swap_body', 'swap_arms', 'swap_legs', 'swap_face')} | {c: _plant_point for c in
-    ('limb', 'outside_image', 'origin', 'not_a_place', 'flag')} | {c: _plant_person for c in ('box', 'area', 'duplicate', 'mirrored')} | dict(mixed=_plant_mixed)
+    ('limb', 'outside_image', 'origin', 'not_a_place', 'flag')} | {c: _plant_person
+        for c in ('box', 'area', 'duplicate', 'mirrored')} | dict(mixed=_plant_mixed)
 
 def plant(
     data, # PoseData

@@ -44,7 +44,8 @@ def test_a_plain_standing_person_raises_no_question(norms):
 
 @pytest.mark.parametrize('pose, expected', [
     (turned('hip', 'knee', 'ankle'), ('swap_legs', None)), (turned('shoulder', 'elbow', 'wrist'), ('swap_arms', None)),
-    (turned('eye', 'ear'), ('swap_face', None)), (turned('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'), ('swap_body', None)),
+    (turned('eye', 'ear'), ('swap_face', None)), (turned('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'),
+        ('swap_body', None)),
     (moved(left_wrist=(260, 30)), ('limb', 'left_wrist')), (moved(left_ankle=(0, 0)), ('origin', 'left_ankle')),
     (moved(left_ankle=(112, 280)), ('outside_image', 'left_ankle')), (moved(left_ankle=(np.nan, 3)), ('not_a_place', 'left_ankle')),
     (moved(nose=(103, 37)), ('same_spot', 'left_eye'))])
@@ -124,7 +125,8 @@ def test_fewer_than_two_in_a_hundred_clean_dancers_are_doubted(seed):
     doubted = {f.row for f in audit(data).above(.5) if f.check != 'box'} # boxes hold what is seen: a few keypoints do lie outside
     assert len(doubted) <= .02*len(data.instances) + 1
 
-RECALL = dict(swap_body=.3, swap_arms=.7, swap_legs=.7, swap_face=.55, limb=.85, outside_image=1, origin=1, not_a_place=1, box=1, area=1, duplicate=1, mixed=.6)
+RECALL = dict(swap_body=.3, swap_arms=.7, swap_legs=.7, swap_face=.55, limb=.85, outside_image=1, origin=1, not_a_place=1, box=1,
+    area=1, duplicate=1, mixed=.6)
 
 @pytest.mark.parametrize('kind', RECALL)
 def test_planted_faults_are_found_again(dancers, norms, kind):
@@ -134,7 +136,8 @@ def test_planted_faults_are_found_again(dancers, norms, kind):
     assert len(hit) >= RECALL[kind]*len(rows)
     if kind not in ('box',): assert len(hit) >= .75*len({f.row for f in found}) # and few others are accused
 
-@pytest.mark.parametrize('kind, check', [('swap_arms', 'swap_arms'), ('swap_legs', 'swap_legs'), ('swap_face', 'swap_face'), ('mixed', 'mixed')])
+@pytest.mark.parametrize('kind, check', [('swap_arms', 'swap_arms'), ('swap_legs', 'swap_legs'), ('swap_face', 'swap_face'),
+    ('mixed', 'mixed')])
 def test_the_remedy_undoes_the_planted_fault(dancers, norms, kind, check):
     faulty,rows,_ = plant(dancers, kind, .05, seed=3)
     good,undone = dancers.instances.keypoints, 0
@@ -158,7 +161,8 @@ def test_planting_twice_with_a_seed_is_the_same_and_leaves_the_data_alone(dancer
 def pictures(split, change=lambda x: x, n=6, seed=0):
     import cv2
     rng = np.random.default_rng(seed)
-    imgs = {f'{i}.png': change(cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (96, 72), interpolation=cv2.INTER_CUBIC)) for i in range(n)}
+    imgs = {f'{i}.png': change(cv2.resize(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8), (96, 72),
+        interpolation=cv2.INTER_CUBIC)) for i in range(n)}
     return PoseData(split, COCO, [ImageInfo(i + 1, f'{i}.png', 96, 72) for i in range(n)], Instances.empty(17), MemorySource(imgs))
 
 def test_nearly_equal_pictures_in_two_splits_are_found_and_others_are_not():
@@ -179,7 +183,8 @@ def test_mirrored_copies_and_unreadable_pictures():
 def test_prints_within_the_limit_are_never_missed(seed, bits):
     rng = np.random.default_rng(seed)
     a = rng.integers(1, 2**63, 20).astype(np.uint64)
-    flips = [np.bitwise_or.reduce(np.uint64(1) << rng.choice(64, bits, replace=False).astype(np.uint64)) if bits else np.uint64(0) for _ in a]
+    flips = [np.bitwise_or.reduce(np.uint64(1) << rng.choice(64, bits, replace=False).astype(np.uint64)) if bits else np.uint64(0)
+        for _ in a]
     i,j = near_prints(a, a ^ np.array(flips, np.uint64), 6)
     assert {(n, n) for n in range(20)} <= set(zip(i.tolist(), j.tolist()))
 

@@ -20,7 +20,8 @@ def crowd(seed=0):
     people = Instances.make(xy, v, image_id=np.sort(rng.integers(0, IMAGES, PEOPLE)))
     infos = [ImageInfo(i, f'{i}.jpg', 1200, 1000) for i in range(IMAGES)]
     near = np.where(v[..., None] > 0, xy + rng.normal(0, 4, xy.shape), 0)
-    return PoseData('crowd', some.schema, infos, people), Instances.make(near, v, image_id=people.image_id, score=rng.random(PEOPLE), confidence=.7)
+    return PoseData('crowd', some.schema, infos, people), Instances.make(near, v, image_id=people.image_id,
+        score=rng.random(PEOPLE), confidence=.7)
 
 
 def run(peer_python=None) -> list: # rows of dict(what, ours_ms, peer_ms, ratio, n, unit)
@@ -33,7 +34,8 @@ def run(peer_python=None) -> list: # rows of dict(what, ours_ms, peer_ms, ratio,
             start = time.process_time()
             found = audit(data, *more)
             times.append((time.process_time() - start)*1e3)
-        return dict(what=what, ours_ms=round(min(times)), peer_ms=None, ratio=None, n=f'{PEOPLE} people, {len(found)} findings', unit='CPU ms')
+        return dict(what=what, ours_ms=round(min(times)), peer_ms=None, ratio=None, n=f'{PEOPLE} people, {len(found)} findings',
+            unit='CPU ms')
     return [row('audit of labels (no peer)'), row("audit with a model's answers (no peer)", pred)]
 
 
