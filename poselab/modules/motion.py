@@ -91,7 +91,7 @@ class DeformableCrossAttention(nn.Module):
         self.heads,self.points,self.reach,mid = heads,points,reach,max(dim//4, 1)
         self.q,self.k,self.v,self.o = (nn.Linear(dim, dim) for _ in range(4))
         self.z = nn.Linear(dim_z or dim, dim) if led else None
-        self.psi = nn.Sequential(nn.Conv2d(dim*(2 if led else 1), mid, 1), nn.GELU(), nn.Conv2d(mid, mid, 5, padding=2, groups=mid), nn.GELU())
+        self.psi = nn.Sequential(nn.Conv2d(dim*(1 + led), mid, 1), nn.GELU(), nn.Conv2d(mid, mid, 5, padding=2, groups=mid), nn.GELU())
         self.theta = nn.Conv2d(mid, 2*points, 1)
         circle = [f(2*pi*n/points) for n in range(points) for f in (cos, sin)]
         with torch.no_grad(): self.theta.weight.zero_(); self.theta.bias.copy_(torch.tensor(circle)*atanh(min(1/reach, .9)))
@@ -179,7 +179,8 @@ class Direction(nn.Module):
     ):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, 1e-6)
-        self.sampler = DeformableConv(dim) if motion == 'dc' else DeformableCrossAttention(dim, heads, points, reach, dim_z, motion == 'dca')
+        dca = lambda: DeformableCrossAttention(dim, heads, points, reach, dim_z, motion == 'dca')
+        self.sampler = DeformableConv(dim) if motion == 'dc' else dca()
         if cross: self.norm2,self.cross = nn.LayerNorm(dim, 1e-6),CrossAttention(dim, heads, dim_z)
         else: self.norm2 = self.cross = None
 
@@ -248,7 +249,9 @@ def sampling_numbers(
     heat = cv2.resize((motion/motion.max()).numpy(), picture.shape[1::-1])[..., None]
     picture = (picture*(1 - .6*heat) + np.array([213, 94, 0])*.6*heat).astype(np.uint8)
     dot = lambda p: tuple(int(8*v + 3.5) for v in p.tolist())
-    for p,share in zip(at, weights): cv2.line(picture, dot(query), dot(p), (255, 255, 255), 1); cv2.circle(picture, dot(p), 2 + int(8*share), (0, 114, 178), -1)
+    for p,share in zip(at, weights):
+        cv2.line(picture, dot(query), dot(p), (255, 255, 255), 1)
+        cv2.circle(picture, dot(p), 2 + int(8*share), (0, 114, 178), -1)
     cv2.circle(picture, dot(query), 3, (255, 255, 255), -1)
     return dict(frames=frames, motion=motion, query=query, at=at, weights=weights, picture=picture)
 
@@ -264,7 +267,8 @@ def sampling_explorer(): # ipywidgets VBox
         big = cv2.resize(n['picture'], None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
         screen.value = cv2.imencode('.png', big[..., ::-1])[1].tobytes()
         far = (n['at'] - n['query']).norm(dim=-1)
-        words.value = f'<b>The query looks {far.min():.1f} to {far.max():.1f} cells away</b> and takes {n["weights"].max():.0%} from one place.'
+        words.value = (f'<b>The query looks {far.min():.1f} to {far.max():.1f} cells away</b> '
+                       f'and takes {n["weights"].max():.0%} from one place.')
     for c in controls.values(): c.observe(moved, 'value')
     moved()
     return w.VBox([w.HBox([*controls.values()], layout=w.Layout(flex_flow='row wrap')), words, screen])
