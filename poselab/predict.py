@@ -517,7 +517,9 @@ class Predictor(Runner):
         every = every or (10 if src.film else 1)
         if every < 1: raise ValueError(f'every={every}: the detector looks at every frame (1), every second (2), ...')
         carried = src.film and every > 1 and not src.boxed and not self.bottom_up
-        items = src.items if self.frames == 1 or not src.film else _of_data(source, src.items, self.frames) if isinstance(source, PoseData) else in_time(src.items, self.frames)
+        items = src.items
+        if self.frames > 1 and src.film:
+            items = _of_data(source, items, self.frames) if isinstance(source, PoseData) else in_time(items, self.frames)
         found = (carry if carried else batches)(self, read_ahead(items), *([every] if carried else [src.film, src.live]))
         track = src.film if track is None else track
         return number(self, found, src, track, OneEuro if smooth is True else smooth or None, progress)

@@ -29,8 +29,8 @@ def neighbours(
     at = {}
     for im in data.images:
         if not im.video or im.frame < 0: continue # belongs to no film
-        if (im.video, im.frame) in at: raise ValueError(f'{data.name}: frame {im.frame} of {im.video} is listed twice, as images {at[im.video, im.frame]} and {im.id}.')
-        at[im.video, im.frame] = im.id
+        first = at.setdefault((im.video, im.frame), im.id)
+        if first != im.id: raise ValueError(f'{data.name}: frame {im.frame} of {im.video} is listed twice, as images {first} and {im.id}.')
     def side(im, step):
         ids = [im.id]
         for d in range(1, frames//2 + 1):
@@ -99,7 +99,7 @@ class ClipReader:
         return [self.picture(i) for i in kept]
 
 # %% ../../nbs/05c_clips.ipynb #c018
-CLIP_VIEWS = AugmentConfig(scale=(.65, 1.35), angle=float(np.pi/4), shift_chance=0., erase=0., blur=0.) # paper 004's turns and scales; colours are ours
+CLIP_VIEWS = AugmentConfig(scale=(.65, 1.35), angle=float(np.pi/4), shift_chance=0., erase=0., blur=0.) # paper 004's; colours are ours
 
 class ClipDataset:
     "One item per labelled person: the same place in T frames, the keypoints of the middle one, and what is visible"
@@ -280,7 +280,7 @@ def degraded(
     return [d.picture(img, i) for i,img in enumerate(frames)], np.stack([d.hidden(i, img.shape[1::-1]) for i,img in enumerate(frames)])
 
 # %% ../../nbs/05c_clips.ipynb #c031
-_SKULL = np.array([(.058 - .073, .058 + .073), (-.052, .052)]) # height of chin and crown above the head's joint, half width; of a body 1 m tall
+_SKULL = np.array([(.058 - .073, .058 + .073), (-.052, .052)]) # chin and crown above the head's joint, half width; of a body 1 m tall
 
 def head_points(
     motion, # a Motion
@@ -360,7 +360,8 @@ def _dances(rng, frames, kind, strength, size, fps):
     def one(z=0., start=0., stop=0.):
         name = CHOREOGRAPHIES[rng.integers(len(CHOREOGRAPHIES))] if rng.random() < .5 else int(rng.integers(10**6))
         u = rng.random(4)
-        return choreography(name, (frames + 1)/fps, fps*sub, .8 + 1.2*u[0], lag=-4*u[1], mirror=bool(u[2] < .5), turn=float(40*rng.standard_normal()),
+        turn = float(40*rng.standard_normal())
+        return choreography(name, (frames + 1)/fps, fps*sub, .8 + 1.2*u[0], lag=-4*u[1], mirror=bool(u[2] < .5), turn=turn,
             body_seed=int(rng.integers(10**6)), size=size, start=(start, z), stop=(stop, z), camera=Camera())
     if kind != 'crossing': return [one()]
     reach,way = .25 + .6*(1 - strength),1 if rng.random() < .5 else -1
@@ -392,13 +393,15 @@ def rendered_clip(
 class _ClipPainter:
     "Paints a frame of a set of clips when its file is read; the last film is kept"
     def __init__(self, seed, frames, kinds, strength, size, fps, style):
-        self.seed,self.frames,self.kinds,self.strength,self.look,self.last = seed,frames,tuple(kinds),strength,(size, fps, style),(None, None)
+        self.seed,self.frames,self.kinds,self.strength = seed,frames,tuple(kinds),strength
+        self.look,self.last = (size, fps, style),(None, None)
     def __getstate__(self): return self.__dict__ | {'last': (None, None)}
 
     def clip(self, c:int) -> RenderedClip:
         if self.last[0] != c:
             rng = np.random.default_rng((self.seed, c, 3))
-            n,kind,s = int(rng.integers(self.frames[0], self.frames[1] + 1)),self.kinds[rng.integers(len(self.kinds))],rng.uniform(*self.strength)
+            n,kind = int(rng.integers(self.frames[0], self.frames[1] + 1)),self.kinds[rng.integers(len(self.kinds))]
+            s = rng.uniform(*self.strength)
             self.last = c,rendered_clip((self.seed, c), n, kind, float(s), *self.look)
         return self.last[1]
 
@@ -419,7 +422,8 @@ def rendered_clips(
     style:Style=Style(motion_blur=0., blur=0., truncate=0.), # how the pictures are made
 ) -> PoseData: # tracks, head sizes, and in `extra` of every image kind, strength and condition; pictures are painted when asked for
     "Short films of rendered dancers, some of them hard to see"
-    if unknown := set(kinds) - set(CLIP_KINDS): raise ValueError(f'no clip is of kind {sorted(unknown)[0]!r}; there are {", ".join(CLIP_KINDS)}.')
+    odd = sorted(set(kinds) - set(CLIP_KINDS))
+    if odd: raise ValueError(f'no clip is of kind {odd[0]!r}; there are {", ".join(CLIP_KINDS)}.')
     paint = _ClipPainter(seed, (frames, frames) if isinstance(frames, int) else frames, kinds, strength, tuple(size), fps, style)
     images,rows = [],[Instances.empty(load_schema(card).num_keypoints)]
     for c in range(n):
