@@ -53,7 +53,8 @@ VREMD_L = VREMDConfig(**{**asdict(VIT_L), 'num_keypoints': 15}) # the published 
 VREMD_LAB = VREMDConfig(**asdict(VIT_LAB), depth_human=1, depth_keypoint=1, depth_motion=1, motion_ratio=1., frozen=False)
 
 # %% ../../nbs/22_vremd.ipynb #c009
-def blocks(cfg:VREMDConfig, depth:int) -> nn.Sequential: return nn.Sequential(*[Block(cfg.dim, cfg.heads, cfg.mlp_ratio) for _ in range(depth)])
+def blocks(cfg:VREMDConfig, depth:int) -> nn.Sequential:
+    return nn.Sequential(*[Block(cfg.dim, cfg.heads, cfg.mlp_ratio) for _ in range(depth)])
 
 class SpaceTime(nn.Module):
     "Within each frame, then along time at each place, then the tokens of all frames to those of one"
@@ -173,7 +174,7 @@ def clip_frames(
 
 # %% ../../nbs/22_vremd.ipynb #c015
 class Resting(nn.Module):
-    "A network whose backbone may be put to rest"
+    "A network whose backbone may be put to rest, and whose layers along the tokens fit one input size"
     def freeze_backbone(self) -> nn.Module:
         "From now on the backbone stays as it is"
         self.backbone.requires_grad_(False).eval()
@@ -183,6 +184,12 @@ class Resting(nn.Module):
         super().train(mode)
         if not next(self.backbone.parameters()).requires_grad: self.backbone.eval()
         return self
+
+    def state_for(self, cfg:VREMDConfig) -> dict: # the weights, for the same input size
+        "Its layers along the tokens fit one input size"
+        if cfg.input_size == self.cfg.input_size: return self.state_dict()
+        raise ValueError(f'VREMD: trained for {self.cfg.input_size}, not {cfg.input_size}: '
+                         'its token reduction fits one input size; train anew.')
 
 # %% ../../nbs/22_vremd.ipynb #c016
 class VREMD(Resting):
@@ -229,11 +236,6 @@ class VREMD(Resting):
         return self.fuse_frames([self.frame_features(f) for f in clip_frames(x, self.cfg)])
 
     def looks(self, x:Tensor) -> dict: return looks(self, x) # all that can be shown of one pass
-
-    def state_for(self, cfg:VREMDConfig) -> dict: # the weights, for the same input size
-        "Its layers along the tokens fit one input size"
-        if cfg.input_size == self.cfg.input_size: return self.state_dict()
-        raise ValueError(f'VREMD: trained for {self.cfg.input_size}, not {cfg.input_size}: its token reduction fits one input size; train anew.')
 
 # %% ../../nbs/22_vremd.ipynb #c018
 def looks(
