@@ -228,7 +228,8 @@ def loss_by_loop(codec, out, xy, v, boxes):
             near.append(q); want[n,a,j,i] = torch.maximum(want[n,a,j,i], q.clamp_min(0))
             k,logit = keypoints_at(t, cell, torch.tensor([float(s)]))
             d = (k - xy[n,p]).square().sum(-1)
-            e = 1 - (-d/(boxes[n,p,2]*boxes[n,p,3]*(2*sig)**2*(2 if codec.oks_two else 1))).exp()
+            z = d/(boxes[n,p,2]*boxes[n,p,3]*(2*sig)**2*(2 if codec.oks_two else 1))
+            e = 1 - (-z).exp() + codec.far*z.log1p()
             off,count = off + e[v[n,p] > 0].sum(),count + (v[n,p] > 0).sum()
             if (v[n,p] > 0).any():
                 seen,votes = seen + F.binary_cross_entropy_with_logits(logit, (v[n,p] > 0).float(), reduction='sum'),votes + len(logit)
@@ -242,7 +243,7 @@ def loss_by_loop(codec, out, xy, v, boxes):
 @settings(max_examples=12, deadline=None)
 @given(seeds, st.booleans())
 def test_the_loss_is_what_loops_over_people_add_up(seed, two):
-    codec = replace(SMALL, oks_two=two)
+    codec = replace(SMALL, oks_two=two, far=.2*two)
     assert type(codec) is AnchorGrid
     xy,v,boxes = crowd(seed)
     out = maps(codec, seed=seed)
@@ -290,6 +291,13 @@ def test_a_person_with_a_box_and_no_keypoint_moves_the_box_and_no_keypoint():
     out = tuple(m.requires_grad_() for m in maps(SMALL, 1))
     SMALL.loss(out, *SMALL.encode(torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 3), torch.tensor([[[60., 40., 60., 90.]]]))).backward()
     assert any(o.grad[...,:4].abs().sum() > 0 for o in out) and all(o.grad[...,6:].abs().sum() == 0 for o in out)
+
+
+def test_a_keypoint_far_away_is_still_pulled_and_only_then():
+    p = torch.tensor([[[80., 0.]], [[0., 0.]]], requires_grad=True)
+    for far in (0., .2):
+        g, = torch.autograd.grad(keypoint_errors(p, torch.zeros(2, 1, 2), torch.full((2,), 4e3), torch.tensor([.06]), far=far).sum(), p)
+        assert (g[0,0,0] > 1e-3) == (far > 0) and (g[1] == 0).all()
 
 
 def test_every_number_of_a_row_that_answers_learns_except_the_class():
