@@ -173,6 +173,7 @@ def _mean_point(xy, ks): # (P, 2) mean of the labelled ones of keypoints ks; nan
     x,n = xy[:,ks],np.isfinite(xy[:,ks,0]).sum(1)[:,None]
     return np.nansum(x, 1)/np.where(n, n, np.nan)
 
+# %% ../nbs/25b_audit.ipynb #c019
 def up_axis(
     xy:np.ndarray, # (P, K, 2) px, nan where unlabelled
     schema, # PoseSchema
@@ -201,7 +202,7 @@ def sides_of(data, xy, size) -> tuple: # across and along (P, J), and whose face
     face = (data.instances.visible == 2) & _named(data.schema.names, ('nose', 'eye', 'mouth'))
     return *left_minus_right(xy, pairs, up_axis(xy, data.schema, size), size), face.sum(1) > 1
 
-# %% ../nbs/25b_audit.ipynb #c020
+# %% ../nbs/25b_audit.ipynb #c021
 def _moments(x, about): # (P, J) with nan -> second moments (J, J) about `about`, over the people who have both
     ok = np.isfinite(x)
     y,n = np.where(ok, x - about, 0.),ok.astype(float)
@@ -224,6 +225,7 @@ def _sides(across, along, who):
     def of(x, about): return _positive(w*_moments(x[who], about) + (1 - w)*_moments(x, 0.))
     return mean, of(across, mean), of(along, 0.)
 
+# %% ../nbs/25b_audit.ipynb #c022
 def fit_norms(
     data, # PoseData
 ) -> Norms:
@@ -244,7 +246,7 @@ def fit_norms(
     mean,wide,high = zip(*(_sides(across, along, face == seen) for seen in (False, True)))
     return Norms(len(xy), typical, centre, spread, np.stack(mean), np.stack(wide), np.stack(high))
 
-# %% ../nbs/25b_audit.ipynb #c021
+# %% ../nbs/25b_audit.ipynb #c023
 def _labelled(data): # (P, K, 2): keypoints that are labelled with a place, of people who are no crowd; nan elsewhere
     g = data.instances
     on = (g.visible > 0) & np.isfinite(g.keypoints).all(-1) & (g.keypoints != 0).any(-1) & ~g.iscrowd[:,None]
@@ -279,7 +281,7 @@ def see(data, norms:Norms, limits:Limits=Limits(), model=None) -> Seen:
     wide = np.array([where.get(i, (np.nan,)*2) for i in data.instances.image_id.tolist()], float).reshape(-1, 2)
     return Seen(data, norms, limits, xy, size, z, ratio, wide, model)
 
-# %% ../nbs/25b_audit.ipynb #c024
+# %% ../nbs/25b_audit.ipynb #c026
 def logit(p): return np.log(np.maximum(p, 1e-9)/(1 - p))
 def chance_of(prior, nats): return 1/(1 + np.exp(-np.clip(logit(prior) + nats, -30, 30))) # Bayes: prior odds times the evidence
 
@@ -317,7 +319,7 @@ def flip_nats(
                 out[rows,h] = np.minimum(now, round_) - np.minimum(turned, rest) + np.clip(rest - turned, -WHOLE, 0)
     return out
 
-# %% ../nbs/25b_audit.ipynb #c025
+# %% ../nbs/25b_audit.ipynb #c027
 @dataclass(frozen=True)
 class Answers:
     "What a model says about every labelled person"
@@ -354,6 +356,7 @@ def answers(
     nats = 1.5*np.log1p(error**2/2) - np.log(4/(2*np.pi*scale**2)) # a slip of heavy tails against anywhere on the body
     return Answers(said, error, np.where(np.isfinite(nats), nats, 0.), scale*size[:,None])
 
+# %% ../nbs/25b_audit.ipynb #c028
 def swap_nats(model:Answers, xy:np.ndarray, pairs:np.ndarray) -> np.ndarray: # (P, J), at most 2 either way
     "How much better each mirror pair fits the model's answer when exchanged"
     def against(said, label, k): # nats against label given what was said at keypoint k
@@ -362,7 +365,7 @@ def swap_nats(model:Answers, xy:np.ndarray, pairs:np.ndarray) -> np.ndarray: # (
     gain = sum(against(model.xy[:,a], xy[:,a], a) - against(model.xy[:,a], xy[:,b], a) for a,b in ((l, r), (r, l)))
     return np.clip(np.where(np.isfinite(gain), gain, 0.)/2, -2., 2.)
 
-# %% ../nbs/25b_audit.ipynb #c026
+# %% ../nbs/25b_audit.ipynb #c029
 def _eyes_reversed(a, pairs, across): # both eyes are seen, and the left one is on the wrong side of the right one
     eyes = _named([a.data.schema.names[l] for l,_ in pairs], ('eye', 'mouth'))
     seen = (a.data.instances.visible[:,pairs] == 2).all(-1) & eyes
@@ -398,7 +401,7 @@ def _swap(a, row, check, turned, prior, chance, nats, pairs, across):
         f'the body is seen by {say}; with left and right exchanged ({part}) '
                      f'the pose is {np.exp(min(nats, 20)):.0f} times as likely', dict(do='swap', keypoints=ks))
 
-# %% ../nbs/25b_audit.ipynb #c028
+# %% ../nbs/25b_audit.ipynb #c031
 def check_limbs(a:Seen) -> list:
     "Limbs too long for their bodies, and which of the two ends is to blame"
     limbs = np.array(a.data.schema.limbs, int).reshape(-1, 2)
@@ -423,8 +426,8 @@ def check_limbs(a:Seen) -> list:
         f'({a.z[p[i],l[i]]:.1f} deviations)', dict(do='drop', keypoints=[int(k[i])]), int(k[i])) for i in first
             if chance[i] >= a.limits.chance]
 
-# %% ../nbs/25b_audit.ipynb #c030
-def far_side(limbs, i:int, j:int, k:int) -> list: # keypoints beyond the limb i-j, the smaller side; only j where limbs run in a ring
+# %% ../nbs/25b_audit.ipynb #c033
+def far_side(limbs, i:int, j:int) -> list: # keypoints beyond the limb i-j, the smaller side; only j where limbs run in a ring
     "Which keypoints move along when a limb is cut"
     def reach(start):
         seen,todo = {start},[start]
@@ -436,6 +439,7 @@ def far_side(limbs, i:int, j:int, k:int) -> list: # keypoints beyond the limb i-
     a,b = reach(i),reach(j)
     return [j] if i in b else sorted(min(a, b, key=len))
 
+# %% ../nbs/25b_audit.ipynb #c034
 def _excess(a, rows, l, end, other): # nats against a limb from keypoint `end` to `other` (M, 2) on these bodies; 0 where unlabelled
     length = np.hypot(*(other - a.xy[rows,end]).T)/(a.size[rows]*a.norms.typical[l])
     z = np.maximum((np.log(np.maximum(length, 1e-3)) - a.norms.centre[l])/a.norms.spread[l], 0)
@@ -463,14 +467,14 @@ def check_mixed(a:Seen) -> list:
 
 def _mixed(a, limbs, p, q, l, chance, nats):
     i,j = limbs[l].tolist()
-    ks = far_side(a.data.schema.limbs, i, j, j)
+    ks = far_side(a.data.schema.limbs, i, j)
     names,k = a.data.schema.names,j if j in ks else i
     return a.finding('mixed', p, chance, nats, logit(a.limits.chance) - logit(PRIORS['mixed']),
         f'{names[i]} to {names[j]} is {a.ratio[p,l]:.1f} times as long as expected here '
         f'and {a.ratio[q,l]:.1f} times on person {a.data.instances.id[q]}; exchanged, '
         'both fit', dict(do='exchange', person=int(a.data.instances.id[q]), keypoints=[int(x) for x in ks]), k)
 
-# %% ../nbs/25b_audit.ipynb #c032
+# %% ../nbs/25b_audit.ipynb #c036
 def check_places(a:Seen) -> list:
     "Coordinates that cannot be: no number, (0, 0), outside the picture, two keypoints in one place"
     g,names,out = a.data.instances,a.data.schema.names,[]
@@ -497,7 +501,7 @@ def _same_spots(a):
     return [a.finding('same_spot', p, .5, 0, 0, f'{names[order[p,c]]} and {names[order[p,c+1]]} lie on one pixel',
                       dict(do='drop', keypoints=[int(order[p,c])]), int(order[p,c])) for p,c in np.argwhere(np.diff(s, axis=1) == 0)]
 
-# %% ../nbs/25b_audit.ipynb #c033
+# %% ../nbs/25b_audit.ipynb #c037
 def check_flags(a:Seen) -> list:
     "Visible flags that COCO does not know, and places of keypoints that are called absent"
     g,names,out = a.data.instances,a.data.schema.names,[]
@@ -513,7 +517,7 @@ def check_flags(a:Seen) -> list:
         f'{names[k]} is absent (v = 0) but has a place, as {share:.1%} of the absent ones here',
         dict(do='visibility', keypoints=[int(k)], visible=2), k) for p,k in np.argwhere(kept)]
 
-# %% ../nbs/25b_audit.ipynb #c034
+# %% ../nbs/25b_audit.ipynb #c038
 def _listed(names, ks): return ', '.join(names[k] for k in ks[:3]) + (f' and {len(ks) - 3} more' if len(ks) > 3 else '')
 
 def check_boxes(a:Seen) -> list:
@@ -551,7 +555,7 @@ def check_areas(a:Seen) -> list:
     return [a.finding('area', p, .97 if missing[p] or over[p] else chance_of(.02, min(z[p], 12.)/2), 0 if missing[p] else z[p], 6, why(p),
                       dict(do='area', area=round(usual*box[p], 2))) for p in rows]
 
-# %% ../nbs/25b_audit.ipynb #c035
+# %% ../nbs/25b_audit.ipynb #c039
 def check_people(a:Seen) -> list:
     "Crowds with keypoints, people too small, with few keypoints, or with none"
     g,t = a.data.instances,a.limits
@@ -587,7 +591,7 @@ def check_duplicates(a:Seen) -> list:
                              f'{g.id[more]} of this picture at OKS {s[e]:.2f}', dict(do='merge', person=int(g.id[more]))))
     return out
 
-# %% ../nbs/25b_audit.ipynb #c037
+# %% ../nbs/25b_audit.ipynb #c041
 def check_missing(a:Seen) -> list:
     "Keypoints that are absent more often than their mirror partner, or than all others"
     s,v = a.data.schema,a.data.instances.visible > 0
@@ -606,7 +610,7 @@ def check_missing(a:Seen) -> list:
         out.append(Finding('missing', -1, -1, name, float(min(.95, .3 + share[k] - usual)), float(value), 5., why))
     return out
 
-# %% ../nbs/25b_audit.ipynb #c039
+# %% ../nbs/25b_audit.ipynb #c043
 def check_model(a:Seen) -> list:
     "Keypoints that a model sees elsewhere, and people whose label fits it only when mirrored in the picture"
     if a.model is None: return []
@@ -631,7 +635,7 @@ def _mirrored_labels(a):
             dict(do='mirror'))
         for p in np.flatnonzero(chance >= a.limits.chance)]
 
-# %% ../nbs/25b_audit.ipynb #c041
+# %% ../nbs/25b_audit.ipynb #c045
 SMALL = 32 # side of the thumbnails that are compared, px
 
 def _print_of(img): # 64 bits of the coarse pattern of a grey (32, 32) thumbnail; 0 where there is none
@@ -654,6 +658,7 @@ def picture_prints(
         prints[i],turned[i] = _print_of(small[i]),_print_of(small[i,:,::-1].copy())
     return prints, turned, small, bad
 
+# %% ../nbs/25b_audit.ipynb #c046
 def near_prints(a:np.ndarray, b:np.ndarray, bits:int=6) -> tuple: # indices i, j with at most `bits` of 64 bits different
     "Two prints that differ in few bits share at least one of bits + 1 pieces: only those are compared"
     cuts,found = np.linspace(0, 64, bits + 2).astype(int),[]
@@ -669,6 +674,7 @@ def _alike(a, b): # correlation of thumbnails, (M,)
     a,b = (x - x.mean(1, keepdims=True) for x in (a, b))
     return (a*b).sum(1)/np.maximum(np.linalg.norm(a, axis=1)*np.linalg.norm(b, axis=1), 1e-6)
 
+# %% ../nbs/25b_audit.ipynb #c047
 def check_pictures(
     data, # PoseData with pictures
     others=(), # PoseData of other splits
@@ -699,7 +705,7 @@ def check_pictures(
     compare(turned, small[:,:,::-1], 'mirrored', False)
     return out
 
-# %% ../nbs/25b_audit.ipynb #c043
+# %% ../nbs/25b_audit.ipynb #c049
 BODY_CHECKS = (check_swaps, check_limbs, check_mixed, check_places, check_flags, check_boxes, check_areas, check_people,
     check_duplicates, check_missing, check_model)
 
@@ -739,7 +745,7 @@ def _skipped(data, pred, others, pictures):
     if len(data.instances) < 50: out['limb'] = f'{len(data.instances)} people say little about usual bodies: give norms of a larger set'
     return out
 
-# %% ../nbs/25b_audit.ipynb #c048
+# %% ../nbs/25b_audit.ipynb #c054
 def _at(data, finding): # the row of a finding's person, by id
     g = data.instances
     rows = np.flatnonzero((g.id == finding.person) & (g.image_id == finding.image_id))
@@ -774,6 +780,7 @@ FIXES = dict(swap=_fix_swap, drop=_fix_drop, move=_fix_move, visibility=_fix_vis
     exchange=_fix_exchange,
     mirror=_fix_mirror, merge=_fix_merge)
 
+# %% ../nbs/25b_audit.ipynb #c055
 def apply_fix(
     data, # PoseData
     finding:Finding,
@@ -794,7 +801,7 @@ def apply_fix(
     if fix['do'] == 'merge': g = g[np.arange(len(g)) != p]
     return replace(data, instances=g)
 
-# %% ../nbs/25b_audit.ipynb #c051
+# %% ../nbs/25b_audit.ipynb #c058
 def _pick(rng, could, rate): # rows to spoil: a share of those who could show it
     rows = np.flatnonzero(could)
     return np.sort(rng.choice(rows, min(len(rows), max(1, round(rate*len(rows)))), replace=False)) if len(rows) else rows
@@ -809,6 +816,7 @@ def _plant_swap(rng, data, a, g, kind, rate):
     for p in rows: _fix_swap(data, g, p, pairs[turned].ravel())
     return rows, np.full(len(rows), -1), g
 
+# %% ../nbs/25b_audit.ipynb #c059
 def _plant_point(rng, data, a, g, kind, rate):
     could = np.isfinite(a.xy[...,0]) & np.isfinite(a.size)[:,None] & (np.isfinite(a.wide[:,:1]) if kind == 'outside_image' else True)
     rows = _pick(rng, (could.sum(1) > 3), rate)
@@ -835,8 +843,9 @@ def _plant_person(rng, data, a, g, kind, rate):
         rows = np.arange(len(g) - len(rows), len(g))
     return rows, np.full(len(rows), -1), g
 
+# %% ../nbs/25b_audit.ipynb #c060
 def _plant_mixed(rng, data, a, g, kind, rate):
-    s = data.schema; limbs = [l for l in s.limbs if len(far_side(s.limbs, *l, l[1])) <= 2 and s.sides[l[0]] == s.sides[l[1]] != 'centre']
+    s = data.schema; limbs = [l for l in s.limbs if len(far_side(s.limbs, *l)) <= 2 and s.sides[l[0]] == s.sides[l[1]] != 'centre']
     ok = np.isfinite(a.xy[...,0]); i,j = same_image(g.image_id, g.image_id)
     pairs = [(p, q, l) for p,q in zip(i[i < j], j[i < j]) for l in limbs if ok[[p, p, q, q],[*l, *l]].all()]
     alone,used = [],set()
@@ -845,7 +854,7 @@ def _plant_mixed(rng, data, a, g, kind, rate):
         if {p, q} & used: continue
         alone.append((p, q, l)); used |= {p, q}
     alone = alone[:max(1, round(rate*len(alone)))]
-    for p,q,l in alone: _fix_exchange(data, g, p, far_side(s.limbs, *l, l[1]), q)
+    for p,q,l in alone: _fix_exchange(data, g, p, far_side(s.limbs, *l), q)
     return np.array([x[0] for x in alone], int), np.full(len(alone), -1), g
 
 PLANTS = {c: _plant_swap for c in ('swap_body', 'swap_arms', 'swap_legs', 'swap_face')} | {c: _plant_point for c in
