@@ -5,7 +5,7 @@
 import json, os, subprocess, sys, warnings
 from pathlib import Path
 
-SCALE = dict(dim=384, depth=12, heads=12) # ViT-S: the published proportions at a size that a laptop holds
+SCALE = dict(dim=384, depth=12, heads=12) # a ViT-S under the published streams; half as deep as ViT-L, so its fusion weighs more than at paper scale
 
 def looped(m, x, z, size):
     "Eq. 3 and 4 as a loop over the places of a query: sample, weigh, attend"
