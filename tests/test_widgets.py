@@ -142,10 +142,3 @@ def test_what_the_browser_gets_is_strict_json(pair):
 def test_the_screen_is_small_and_needs_no_network():
     screen = W.screen_class()()
     assert len(W.SCREEN) < 4000 and 'http' not in W.SCREEN and len(screen.library) > 10**6
-
-def test_every_app_page_is_three_cells_that_call_one_widget():
-    import json
-    from pathlib import Path
-    for p in (Path(__file__).parent.parent/'nbs/apps').glob('*.ipynb'):
-        code = [''.join(c['source']) for c in json.loads(p.read_text('utf-8'))['cells'] if c['cell_type'] == 'code']
-        assert len(code) == 2 and code[0].startswith('from poselab.') and code[1] == code[0].split()[-1] + '()'
