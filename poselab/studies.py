@@ -4,19 +4,23 @@
 
 # %% auto #0
 __all__ = ['SHORT', 'CROWD', 'TABLES_4_TO_6', 'TABLE_8', 'OFF_AND_ON', 'STUDIES', 'FILMS', 'VIDEO_4', 'VIDEO_5', 'VIDEO_6',
-           'PAPERS', 'TAGS', 'only_hrnet', 'context', 'gated', 'parts', 'on_trained', 'Study', 'video', 'on_data']
+           'PAPERS', 'TAGS', 'DANCE_TAGS', 'only_hrnet', 'context', 'gated', 'parts', 'on_trained', 'Study', 'video',
+           'on_data']
 
 # %% ../nbs/23c_studies.ipynb #c003
 from dataclasses import dataclass, fields, replace
 from .schema import card_names, load_schema
 from .data.augment import AugmentConfig
 from .data.bottomup import WHOLE
+from .data.clips import CLIP_VIEWS
+from .data.mosaic import MOSAIC
 from .codecs.grouping import torso_first
 from .models.dancehrnet import DANCE, DANCE_LAB, HIGHER_LAB
 from .models.hrnet import HRNetConfig
 from .models.rhpnet import RHPNET, RHPNET_LAB
 from .models.rtmpose import VARIANTS
-from .models.vremd import VREMD_LAB
+from .models.vremd import VREMD_L, VREMD_LAB
+from .models.yolopose import LRFG
 from .predict import load_weights, network
 from .train import RECIPES, Recipe
 
@@ -131,9 +135,14 @@ _PLAIN = dict(warmup=0, weight_decay=0., clip=0., ema=0., aux=0.)
 PAPERS = dict(
     dancehrnet = Recipe(data='', card='mpii', model=DANCE, optimizer='rmsprop', lr=2e-3, epochs=200, batch=16, drops=(.5, .8), drop=.5, augment=WHOLE, **_PLAIN),
     rhpnet = Recipe(data='', card='running_human', model=RHPNET, optimizer='adam', lr=1e-3, epochs=210, batch=32, drops=(170/210, 200/210),
-        augment=AugmentConfig(erase=.5, grid=.5), **_PLAIN))
+        augment=AugmentConfig(erase=.5, grid=.5), **_PLAIN),
+    yolopose = Recipe(data='', card='coco', model=LRFG, optimizer='sgd', lr=.01, weight_decay=5e-4, warmup=5000, flat=0., epochs=80, batch=32, mild=1., augment=MOSAIC,
+        clip=0., ema=0., aux=0.),
+    vremd = Recipe(data='', card='posetrack15', model=VREMD_L, lr=2e-3, epochs=20, batch=16, drops=(16/20,), augment=CLIP_VIEWS, clip=0., ema=0., aux=0., warmup=0))
 
 # %% ../nbs/23c_studies.ipynb #c027
 TAGS = Recipe(model=replace(HIGHER_LAB, num_keypoints=17, input_size=(256, 192), order=torso_first(load_schema('rendered').names)),
     start='runs/crowd-start.safetensors', images=2500, epochs=8, batch=16, lr=1.5e-3, warmup=100, flat=.3, ema=.995, aux=0., precision='bf16-mixed',
     augment=replace(WHOLE, scale=(.75, 1.35)))
+DANCE_TAGS = replace(TAGS, model=replace(DANCE_LAB, num_keypoints=17, input_size=(256, 192), order=TAGS.model.order, pull=.01, push=.005),
+    start='runs/dance-start.safetensors', images=3000, epochs=10, flat=.4)
