@@ -26,7 +26,7 @@ def attention_maps(
 ) -> dict: # name of the gate -> its weights, (N, C or 1, H or 1, W or 1), in the order of the forward pass
     "What every gate lets pass, in one forward pass"
     import torch
-    gates = {name: m for name,m in net.named_modules() if name and hasattr(m, 'attention') and not hasattr(m, 'cfg')}
+    gates = {name: m for name,m in net.named_modules() if name and hasattr(m, 'attention')}
     outer = {n: m for n,m in gates.items() if not any(n.startswith(o + '.') for o in gates)}
     found,hooks = {},[]
     def note(name):
@@ -45,7 +45,7 @@ PHOTOS = {'astronaut': 'astronaut', 'cat': 'chelsea', 'cup': 'coffee', 'rocket':
 
 def read_upload(
     data:bytes, # a picture file
-    most:int=20, # refuse larger files, MB
+    most:int=8, # refuse larger files, MB; a page takes 10 in one message
 ) -> np.ndarray: # (H, W, 3) uint8 RGB
     "A picture that somebody brought, or a message which says why not"
     import cv2
@@ -149,7 +149,7 @@ def attention_viewer(
     import ipywidgets as w
     names = [weights] if weights else sorted(with_gates(), key=lambda n: not getattr(_ready(n).codec, 'bottom_up', False))
     if not names: raise ValueError('No shipped network has a gate; name a file of weights.')
-    wide = w.Layout(width='420px')
+    wide = w.Layout(width='420px', max_width='96%')
     net = w.Dropdown(options=names, value=names[0], description='network')
     gate = w.Dropdown(options=gates_of(names[0]), description='gate', layout=wide)
     picture = w.Dropdown(options=[*(f'dancer {i}' for i in range(1, 9)), *PHOTOS], value='dancer 1', description='picture')

@@ -65,6 +65,9 @@ PICTURE = '[...document.querySelectorAll(".js-plotly-plot .main-svg")].map(e => 
 
 def title(page): return page.locator('.js-plotly-plot .gtitle').text_content()
 def slider(page, text): return page.locator('.widget-slider', has_text=text).locator('.noUi-handle')
+def upload(page, file):
+    with page.expect_file_chooser() as asked: page.locator('button', has_text='Upload').first.click()
+    asked.value.set_files(file)
 def choose(page, text, option): page.locator('.widget-dropdown', has_text=text).locator('select').select_option(label=option)
 
 def look(page, expected=None):
@@ -174,10 +177,10 @@ def test_the_gates_of_a_network_on_a_picture_of_ones_own(open_page, tmp_path):
     changed = look(page); choose(page, 'picture', 'cat'); changed()
     thumb(page, 'attention')
     cv2.imwrite(str(tmp_path/'mine.png'), np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8))
-    changed = look(page); page.locator('input[type=file]').set_input_files(tmp_path/'mine.png'); changed()
+    changed = look(page); upload(page, tmp_path/'mine.png'); changed()
     assert 'my own' in page.locator('.widget-dropdown', has_text='picture').locator('select option:checked').inner_text()
     (tmp_path/'words.png').write_text('no picture')
-    page.locator('input[type=file]').set_input_files(tmp_path/'words.png')
+    upload(page, tmp_path/'words.png')
     page.locator('.widget-html', has_text='no picture that OpenCV can read').wait_for()
     choose(page, 'network', 'rendered')
     page.wait_for_function('document.querySelector(".js-plotly-plot").textContent.includes("rendered: ")')
@@ -199,10 +202,10 @@ def test_rows_and_columns_of_a_picture_of_ones_own(pages, tmp_path):
     cv2.imwrite(str(tmp_path/'mine.png'), img)
     slider(page, 'threshold').focus()
     for _ in range(10): page.keyboard.press('ArrowRight') # 0 to one half
-    page.locator('input[type=file]').set_input_files(tmp_path/'mine.png')
+    upload(page, tmp_path/'mine.png')
     page.locator('.widget-html', has_text='1 of 48 rows and 1 of 64 columns are open').wait_for()
     (tmp_path/'words.png').write_text('no picture')
-    page.locator('input[type=file]').set_input_files(tmp_path/'words.png')
+    upload(page, tmp_path/'words.png')
     page.locator('.widget-html', has_text='no picture that OpenCV can read').wait_for()
 
 def test_the_index_leads_to_every_app(pages):
@@ -246,7 +249,7 @@ def test_a_picture_of_ones_own_is_looked_at(open_page, tmp_path):
     assert 'Nobody' in changed('Nobody')
     page.keyboard.press('Home')
     cv2.imwrite(str(tmp_path/'mine.png'), chosen_picture('dancer 3')[..., ::-1])
-    changed = look(page); page.locator('input[type=file]').set_input_files(tmp_path/'mine.png'); changed('keypoints')
+    changed = look(page); upload(page, tmp_path/'mine.png'); changed('keypoints')
 
 @pytest.mark.parametrize('name', [a.name for a in APPS])
 def test_every_app_fits_a_phone(open_page, pages, name):
