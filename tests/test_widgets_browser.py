@@ -178,7 +178,7 @@ def test_the_gates_of_a_network_on_a_picture_of_ones_own(open_page, tmp_path):
     thumb(page, 'attention')
     cv2.imwrite(str(tmp_path/'mine.png'), np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8))
     changed = look(page); upload(page, tmp_path/'mine.png'); changed()
-    assert 'my own' in page.locator('.widget-dropdown', has_text='picture').locator('select option:checked').inner_text()
+    assert 'my own' in page.locator('.widget-dropdown', has_text='picture').locator('select option:checked').inner_text().replace('\xa0', ' ')
     (tmp_path/'words.png').write_text('no picture')
     upload(page, tmp_path/'words.png')
     page.locator('.widget-html', has_text='no picture that OpenCV can read').wait_for()
