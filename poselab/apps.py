@@ -57,8 +57,8 @@ def app_notebook(
 # %% ../nbs/32_apps.ipynb #c012
 def thumbnail(name:str) -> str: # of an app; '' where there is none
     "A still as an HTML source"
-    import base64
-    file = Path(__file__).parent/'thumbnails'/f'{name}.jpg'
+    import base64, poselab
+    file = Path(poselab.__file__).parent/'thumbnails'/f'{name}.jpg'
     return 'data:image/jpeg;base64,' + base64.b64encode(file.read_bytes()).decode() if file.is_file() else ''
 
 def index_notebook(
