@@ -68,7 +68,7 @@ def index_notebook(
     import html, re
     def plain(words): return re.sub(r'\*\*|`', '', html.escape(words))
     def card(a):
-        picture = f'<img src="{src}" alt="" style="width:100%;aspect-ratio:16/10;object-fit:cover;object-position:top;border-bottom:1px solid #ddd">' if (src := thumbnail(a.name)) else ''
+        picture = f'<img src="{src}" alt="" style="width:100%;aspect-ratio:16/10;object-fit:cover;object-position:left top;border-bottom:1px solid #ddd">' if (src := thumbnail(a.name)) else ''
         return (f'<a href="{a.name}.ipynb" style="display:block;border:1px solid #ccc;border-radius:6px;overflow:hidden;text-decoration:none;color:#222;background:#fff">{picture}'
                 f'<div style="padding:10px 14px"><b style="font-size:16px;color:#0b5394">{html.escape(a.title)}</b><div style="font-size:13px;line-height:1.45;margin-top:4px">{plain(a.words)}</div></div></a>')
     grid = '<div style="display:grid;grid-template-columns:repeat(auto-fill,minmax(270px,1fr));gap:18px">' + ''.join(map(card, apps)) + '</div>'
