@@ -111,3 +111,23 @@ def test_pictures_of_nobody_are_part_of_training(pair, tmp_path):
     none = replace(pair, instances=Instances.empty(17))
     file = fit(recipe, tmp_path, (none, bare), progress=False, accelerator='cpu')
     assert all(torch.isfinite(t).all() for t in load_weights(file).model.state_dict().values())
+
+
+def test_photographs_of_nobody_do_not_stop_the_training():
+    from poselab.data.datasets import read_any
+    from poselab.records import data_root
+    root = data_root()
+    if root is None or not (root/'coco_mini').is_dir(): pytest.skip('no outside data: set POSELAB_DATA')
+    data = read_any(root/'coco_mini/person_keypoints_train.json')
+    nobody = [i for i,im in enumerate(data.images) if not len(data.of(im.id))]
+    cfg = replace(TINY, num_keypoints=17)
+    net = network(cfg).train()
+    items = MosaicDataset(data, cfg.input_size, replace(MOSAIC, mosaic=0.))
+    assert len(items) == len(data.images) and len(nobody) >= 8
+    opt = torch.optim.SGD(net.parameters(), 1e-3)
+    for rows in (nobody[:4], nobody[4:8], range(8)): # two batches of nobody at all, then a mixed one
+        x,*labels = (torch.stack([torch.as_tensor(items[i][k]) for i in rows]) for k in range(4))
+        loss = cfg.codec.loss(net(normalize(x)), *cfg.codec.encode(*labels))
+        opt.zero_grad(); loss.backward(); opt.step()
+        assert torch.isfinite(loss) and all(torch.isfinite(p).all() for p in net.parameters())
+    assert all(len(found) == 4 for found in cfg.codec.decode(net.eval()(normalize(x))))
