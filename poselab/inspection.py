@@ -33,7 +33,7 @@ def gains_section(
 ) -> dict:
     "The bars, and the waterfall as a table"
     table = [('AP as it is', f'{gains["ap"]:.3f}', '')] + [(f'… and {k} mended', f'{v:.3f}', '') for k,v in gains['steps'].items()]
-    return dict(kind='numbers', title=title, text=text, table=table, errors=plot_json(gain_bars(gains)), legend=[])
+    return dict(kind='numbers', title=title, text=text, table=table, errors=plot_json(gain_bars(gains)), errors_title='What each is worth alone', legend=[])
 
 # %% ../nbs/30c_inspection.ipynb #c010
 def diagnosis_page(
@@ -92,7 +92,7 @@ def audit_page(
     "The doubts about a data set's labels, the likeliest first, with the pictures"
     counts,sections = Counter(f.check for f in findings),[]
     table = [(check.replace('_', ' '), str(n), next(f.why for f in findings if f.check == check)) for check,n in counts.most_common()]
-    sections.append(dict(kind='numbers', title='What was asked', text='Doubts by kind, with the words of the likeliest one.', table=table, errors='', legend=[]))
+    sections.append(dict(kind='numbers', title='What was asked', text='Doubts by kind, with the words of the likeliest one.', table=table, legend=[]))
     for check in counts if data.source is not None else ():
         mine = [f for f in findings if f.check == check and f.image_id >= 0][:min(each, most)]
         most -= len(mine)
