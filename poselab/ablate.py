@@ -19,7 +19,7 @@ from .records import PoseData, write_whole
 from .modules.counts import count_macs, count_params
 from .models.rtmpose import VARIANTS
 from .predict import NETWORKS, Predictor, load_weights, network, normalize, predict_dataset, weights_path
-from .train import RECIPES, PoseModule, Recipe, fit, look, trained, training_data, views
+from .train import RECIPES, PoseModule, Recipe, fit, known_then, look, trained, training_data, views
 from .evaluate.metrics import evaluate
 
 # %% ../nbs/23a_ablate.ipynb #c009
@@ -171,6 +171,7 @@ def _same_plan(folder, recipe, kinds):
     note = folder/'ablation.json'
     now = json.loads(json.dumps(dict(recipe=asdict(replace(recipe, seed=0)), variants=kinds)))
     old = json.loads(note.read_text()) if note.is_file() else dict(recipe=now['recipe'], variants={})
+    old['recipe'] = known_then(old['recipe'], recipe)
     if other := sorted(k for k in now['recipe'] if old['recipe'].get(k) != now['recipe'][k]):
         raise ValueError(f'{folder} holds an ablation under another recipe ({", ".join(other)} differ): choose another folder.')
     if other := sorted(k for k,c in now['variants'].items() if old['variants'].get(k, c) != c):

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'RENDERED_VAL_SEED', 'OWN', 'RECIPES', 'Recipe', 'EpochSampler', 'TopDownDataset', 'training_data',
            'split_films', 'views', 'PoseDataModule', 'resized', 'first_model', 'look', 'nearest_people', 'PoseModule',
-           'learning_rate', 'optimizer_for', 'trainer_for', 'fit', 'history', 'save_own', 'trained']
+           'learning_rate', 'optimizer_for', 'trainer_for', 'fit', 'known_then', 'history', 'save_own', 'trained']
 
 # %% ../nbs/23_train.ipynb #c003
 import csv, json, math, time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 import cv2, lightning as L, numpy as np, torch
@@ -367,10 +367,19 @@ def fit(
     keep = save_own if build else save_weights
     return keep(folder/'weights.safetensors', module.model, recipe.card, meta)
 
+def known_then(
+    old:dict, # a recipe as an earlier version noted it
+    recipe, # of the same kind
+) -> dict: # fields that were not there then are at their defaults
+    "An old note in today's words"
+    def usual(x): return {f.name: usual(v) if is_dataclass(v) else f.default for f in fields(x) if is_dataclass(v := getattr(x, f.name)) or f.default is not MISSING}
+    def filled(old, now): return old | {k: filled(old[k], v) if isinstance(v, dict) and isinstance(old.get(k), dict) else old.get(k, v) for k,v in now.items()}
+    return filled(old, json.loads(json.dumps(usual(recipe))))
+
 def _same_recipe(recipe, folder):
     "Refuse to continue a run with another recipe"
     note,now = folder/'recipe.json',json.loads(json.dumps(asdict(recipe)))
-    if note.is_file() and (old := json.loads(note.read_text())) != now:
+    if note.is_file() and (old := known_then(json.loads(note.read_text()), recipe)) != now:
         other = sorted(k for k in now if old.get(k) != now[k])
         raise ValueError(f'{folder} holds a run with another recipe ({", ".join(other)} differ): choose another folder.')
     write_whole(note, json.dumps(now, indent=1))

@@ -83,3 +83,15 @@ def test_the_shipped_recipes_name_their_cards_and_stay_small():
     for r in RECIPES.values():
         assert load_schema(r.card).num_keypoints == r.model.num_keypoints
         assert count_params(network(r.model)) < 1_500_000
+
+def test_a_run_of_an_earlier_version_goes_on_and_a_changed_one_does_not(tmp_path):
+    import json
+    from dataclasses import asdict, replace
+    from poselab.train import RECIPES, _same_recipe
+    r = RECIPES['rendered']
+    old = json.loads(json.dumps(asdict(r)))
+    del old['augment']['mosaic'], old['drop'] # fields that came later
+    (tmp_path/'recipe.json').write_text(json.dumps(old))
+    _same_recipe(r, tmp_path)
+    (tmp_path/'recipe.json').write_text(json.dumps(old))
+    with pytest.raises(ValueError, match='augment'): _same_recipe(replace(r, augment=replace(r.augment, mosaic=.5)), tmp_path)
