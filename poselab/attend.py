@@ -99,6 +99,7 @@ def gates_of(
     def label(n, m): return f'{kind[n]}, {f"{m.shape[3]}×{m.shape[2]} cells" if m.shape[2:].numel() > 1 else f"{m.shape[1]} channels"} · {n}'
     return {label(n, m): n for n,m in sorted(maps.items(), key=lambda nm: nm[1].shape[2:].numel() == 1)}
 
+# %% ../nbs/29d_attention.ipynb #c016
 def attention_numbers(
     weights:str='rendered', # shipped name, or file
     gate:str=None, # a name of `gates_of`; None: the first
@@ -115,7 +116,7 @@ def attention_numbers(
     cells = None if m.shape[1:] == (1, 1) else (m.mean(0) if channel < 0 else m[channel])
     return dict(img=img, cells=cells, channels=m.mean((1, 2)) if len(m) > 1 else None)
 
-# %% ../nbs/29d_attention.ipynb #c018
+# %% ../nbs/29d_attention.ipynb #c019
 def attention_figure(
     weights:str='rendered', # shipped name, or file
     gate:str=None, # a name of `gates_of`; None: the first
@@ -136,7 +137,7 @@ def attention_figure(
     said = f'Cells open between {cells.min():.2f} and {cells.max():.2f}' if cells is not None else f'Channels open between {channels.min():.2f} and {channels.max():.2f}'
     return look(fig, f'<b>{said}</b><br>' + small(f'{weights}: {gate or "its first gate"}'), 400)
 
-# %% ../nbs/29d_attention.ipynb #c020
+# %% ../nbs/29d_attention.ipynb #c021
 def with_gates() -> list: # shipped networks that have something to look at
     "Whose gates can be shown"
     from poselab.predict import shipped_poses

@@ -332,8 +332,8 @@ def counts(system, as_json):
 # %% ../nbs/31_cli.ipynb #c032
 @verb()
 @click.option('--seeds', type=click.IntRange(1), default=3, show_default=True, help='Runs per variant.')
-@click.option('--study', type=click.Choice(('gate', 'rfsp', 'attention', 'optimiser', 'dance')), default='gate', show_default=True,
-    help="Which of the papers' questions: RTMPose's gate, RHPNet's context, attention and optimiser, the dance network's parts.")
+@click.option('--study', type=click.Choice(('gate', 'rfsp', 'attention', 'optimiser', 'dance', 'video', 'masks', 'motion')), default='gate', show_default=True,
+    help="Which of the papers' questions: RTMPose's gate, RHPNet's context, attention and optimiser, the dance network's parts, VREMD's streams, masks and sampling.")
 @click.option('--variants', help='Some of its variants, separated by commas; the first is compared with. Default: all.')
 @click.option('--data', 'source', help="rendered, lspet, or a COCO keypoint file. Default: the study's.")
 @click.option('--epochs', type=click.IntRange(1), help="Instead of the recipe's.")
@@ -387,6 +387,7 @@ def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, as_j
         found['report'] = str(diagnosis_page(d, found, evaluate(truth, pred), report))
     return found if as_json else dict(text='\n'.join([*impact_lines(found), *([f'report: {report}'] if report else [])]))
 
+# %% ../nbs/31_cli.ipynb #c035
 @verb()
 @click.argument('labels', type=FILE)
 @click.option('--images', type=FILE, help='Folder or zip of the pictures. Default: looked for near LABELS.')
@@ -422,6 +423,7 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, sk
         out['report'] = str(audit_page(data, doubts, report))
     return out | dict(findings=doubts.records()) if as_json else dict(text=audit_text(out, doubts[:top], data))
 
+# %% ../nbs/31_cli.ipynb #c036
 def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     "Counts, then one line per doubt"
     lines = [f'{sum(out["counts"].values())} doubts about {out["people"]} people'] + [f'  {n:>6} {k.replace("_", " ")}' for k,n in out['counts'].items()]
@@ -431,7 +433,7 @@ def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     lines += [f'not asked: {k.replace("_", " ")}, {why}' for k,why in out['skipped'].items()]
     return '\n'.join(lines + ([f'report: {out["report"]}'] if 'report' in out else []))
 
-# %% ../nbs/31_cli.ipynb #c036
+# %% ../nbs/31_cli.ipynb #c038
 @verb()
 @click.argument('films', type=FILE, nargs=-1)
 @click.option('--out', type=FILE, required=True, help='Folder of the collection; what is there already goes on.')
@@ -460,7 +462,7 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
     say_faults(faults)
     return found
 
-# %% ../nbs/31_cli.ipynb #c038
+# %% ../nbs/31_cli.ipynb #c040
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
@@ -499,7 +501,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c040
+# %% ../nbs/31_cli.ipynb #c042
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -527,7 +529,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c041
+# %% ../nbs/31_cli.ipynb #c043
 def predict_path(path, weights, images, out, video, fps, every, seconds) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools
@@ -568,7 +570,7 @@ def clip_rate(path):
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
 
-# %% ../nbs/31_cli.ipynb #c043
+# %% ../nbs/31_cli.ipynb #c045
 @verb()
 @click.option('--port', type=int, help='Port of the pages. Default: a free one.')
 @click.option('--no-open', is_flag=True, help='Only say where they are.')
@@ -592,7 +594,7 @@ def serve_apps(port, show):
         except KeyboardInterrupt: click.echo('closed', err=True)
         finally: process.terminate(); process.wait(20)
 
-# %% ../nbs/31_cli.ipynb #c045
+# %% ../nbs/31_cli.ipynb #c047
 @main.group()
 def labs():
     """A course: hand out labs, collect, grade, give feedback; check a machine.
@@ -626,7 +628,7 @@ def labs_collect(folder, course, as_json):
     found = collect(folder, course)
     return found if as_json else dict(text='\n'.join([f'{len(found["collected"])} new or changed, {len(found["unchanged"])} unchanged', *found['refused']]))
 
-# %% ../nbs/31_cli.ipynb #c046
+# %% ../nbs/31_cli.ipynb #c048
 @verb('grade', group=labs)
 @click.argument('course', type=FILE, default='course')
 @LAB

@@ -213,6 +213,7 @@ def pose_figure(weights:str='rendered', picture='dancer 1', sure:float=.2): # as
     who = 'Nobody' if not n['people'] else f'{n["people"]} {"person" if n["people"] == 1 else "people"}, {n["keypoints"]} keypoints'
     return look(fig, f'<b>{who}</b><br>' + small(f'{weights}; the surest person scores {n["best"]:.2f} of 1'), 560)
 
+# %% ../nbs/29e_explorers.ipynb #c024
 def pose_explorer(
     most:int=1280, # longer sides of a picture are made this long, px
 ): # ipywidgets VBox

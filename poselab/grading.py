@@ -227,6 +227,7 @@ def grade(
     enforced = next((known[k]['enforced'] for k in done if known[k]['enforced']), {})
     return dict(graded=sorted(done), skipped=skipped, failed=failed, enforced=enforced, marks=str(write_marks(course, api)))
 
+# %% ../nbs/33c_grading.ipynb #c022
 def read_book(course): return json.loads(p.read_text()) if (p := Path(course)/'graded.json').is_file() else {}
 
 def save_grade(course, api, student, lab, nb):
@@ -238,7 +239,7 @@ def save_grade(course, api, student, lab, nb):
     got = api.autograde(lab, student, force=True, create=True)
     if not got['success']: raise RuntimeError(last_line(got))
 
-# %% ../nbs/33c_grading.ipynb #c023
+# %% ../nbs/33c_grading.ipynb #c024
 COLUMNS = ('student', 'lab', 'exercise', 'points', 'of', 'by', 'comment')
 
 def mark_rows(api) -> list: # a dict per student, lab and exercise
@@ -255,7 +256,7 @@ def mark_rows(api) -> list: # a dict per student, lab and exercise
                         of=g.max_score, by='hand' if hand else 'check', comment=said_by_hand.get(g.name, '')))
     return sorted(rows, key=lambda r: (r['student'], r['lab']))
 
-# %% ../nbs/33c_grading.ipynb #c024
+# %% ../nbs/33c_grading.ipynb #c025
 def write_marks(course, api) -> Path: # marks.csv; marks.json beside it
     "Points of everybody: a table for people, json for machines"
     rows = mark_rows(api)
@@ -272,7 +273,7 @@ def write_marks(course, api) -> Path: # marks.csv; marks.json beside it
 
 def safe_cell(x): return f"'{x}" if isinstance(x, str) and x[:1] in '=+-@\t' and x else x # a spreadsheet would run it
 
-# %% ../nbs/33c_grading.ipynb #c025
+# %% ../nbs/33c_grading.ipynb #c026
 def read_marks(course, api) -> int: # rows taken over
     "Points and comments that a person wrote into marks.csv"
     path,taken = Path(course)/'marks.csv',0
@@ -294,7 +295,7 @@ def read_marks(course, api) -> int: # rows taken over
         book.db.commit()
     return taken
 
-# %% ../nbs/33c_grading.ipynb #c030
+# %% ../nbs/33c_grading.ipynb #c031
 CSS = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}table{border-collapse:collapse}
 td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:left}td.n{text-align:right}.hint{background:#fff4e8;border-left:4px solid #D55E00;padding:.5rem 1rem;white-space:pre-wrap}
 .good{border-left:4px solid #0072B2;padding:.5rem 1rem;background:#eef6fb}.jp-Cell{margin:.6rem 0}.highlight,pre{background:#f6f6f6;overflow-x:auto;padding:.4rem}
@@ -309,7 +310,7 @@ def what_was_said(nb) -> dict: # exercise -> list of texts
             elif o.output_type == 'error': yield clean('\n'.join(o.traceback) if o.ename not in ('Hint', 'NameError', 'Stopped', 'NotRun', 'Empty') else o.evalue).strip()
     return {grade_id(c).removeprefix('check-'): [t for t in texts(c) if t] for c in nb.cells if is_check(c)}
 
-# %% ../nbs/33c_grading.ipynb #c031
+# %% ../nbs/33c_grading.ipynb #c032
 TAGS = 'a abbr b blockquote br code dd details div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong sub summary sup table tbody td th thead tr ul'.split()
 
 def as_html(nb) -> str: # a fragment without scripts
@@ -325,7 +326,7 @@ def as_html(nb) -> str: # a fragment without scripts
     c.SanitizeHTML.tags = TAGS
     return HTMLExporter(config=c, template_name='basic', sanitize_html=True).from_notebook_node(nb)[0]
 
-# %% ../nbs/33c_grading.ipynb #c032
+# %% ../nbs/33c_grading.ipynb #c033
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{ student }}</title><style>{{ css|safe }}</style>
 <h1>{{ student }}</h1><p>{{ '%g' % got }} of {{ '%g' % of }} points{% if waiting %}; {{ waiting }} answers wait for a person{% endif %}</p>
 <table><tr><th>lab<th>exercise<th>points<th>of<th>by</tr>

@@ -82,6 +82,7 @@ def doubt_tile(
             for color,wide in (((255, 255, 255), 5), (ASKED, 2)): cv2.circle(tile, (x, y), size//22, color, wide, cv2.LINE_AA)
     return tile
 
+# %% ../nbs/30c_inspection.ipynb #c014
 def audit_page(
     data, # PoseData
     findings, # from `audit`

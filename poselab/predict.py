@@ -189,6 +189,7 @@ def as_instances(
     "Predictions as records; the score is the mean confidence"
     return Instances.make(xy, bbox=bbox, confidence=conf, score=conf.mean(1) if len(conf) else None, **cols)
 
+# %% ../nbs/22a_predict.ipynb #c022
 def as_people(
     xy:np.ndarray, # keypoints, (P, K, 2), input px; nan where missing
     conf:np.ndarray, # confidence, (P, K)
@@ -206,7 +207,7 @@ def as_people(
 
 def _with_matrix(found, matrix): return *found[:3], matrix, *found[3:] # boxes, where there are some, come last
 
-# %% ../nbs/22a_predict.ipynb #c022
+# %% ../nbs/22a_predict.ipynb #c023
 def _check_scales(runner):
     "Refuse looks that nobody can take"
     if runner.scales == (1.,): return
@@ -215,7 +216,7 @@ def _check_scales(runner):
     if not isinstance(runner.net, nn.Module): raise ValueError(f'scales={runner.scales}: an .onnx file knows one size of input; use the weights themselves.')
     if not runner.scales or min(runner.scales) <= 0: raise ValueError(f'scales={runner.scales}: give sizes above 0, as shares of the input; the first sets the resolution.')
 
-# %% ../nbs/22a_predict.ipynb #c023
+# %% ../nbs/22a_predict.ipynb #c024
 class Runner:
     "A network in a harness: inputs in, keypoints out"
     def __init__(self,
@@ -258,7 +259,7 @@ class Runner:
     def run(self, inputs:np.ndarray, film:bool=False) -> tuple: return keypoints_in(self, inputs, film)
     def groups(self, inputs:np.ndarray, film:bool=False) -> list: return people_in(self, inputs, film)
 
-# %% ../nbs/22a_predict.ipynb #c024
+# %% ../nbs/22a_predict.ipynb #c025
 def _look(runner, inputs, order):
     x = normalize(torch.from_numpy(inputs).to(runner.device).movedim(-1, -3))
     if runner.bottom_up and runner.scales != (1.,): return multi_scale(runner.net, x, runner.codec, runner.scales, order)
@@ -288,7 +289,7 @@ def people_in(
     found = [one for i in range(0, len(inputs), n) for one in runner.codec.decode(_look(runner, inputs[i:i+n], runner.flips(film)))]
     return [tuple(a.double().cpu().numpy() for a in one) for one in found]
 
-# %% ../nbs/22a_predict.ipynb #c026
+# %% ../nbs/22a_predict.ipynb #c027
 @dataclass
 class Source:
     "Pictures from anywhere, one after the other"
@@ -324,7 +325,7 @@ def whole_boxes(
     bbox = np.asarray(bbox, float).reshape(-1, 4)
     return bbox[np.isfinite(bbox).all(1) & (bbox[:, 2:] > 0).all(1)]
 
-# %% ../nbs/22a_predict.ipynb #c027
+# %% ../nbs/22a_predict.ipynb #c028
 def open_source(
     source, # path, number of a camera, Clip, PoseData, array, or iterable of arrays
     boxes=None, # for each picture (P, 4), px
@@ -352,7 +353,7 @@ def _data_source(data):
     items = ((im.id, max(im.frame, 0)/25, _safely(data.image, im.id), whole_boxes(data.of(im.id).bbox) if known else None) for im in data.images)
     return Source(items, len(data), film, known)
 
-# %% ../nbs/22a_predict.ipynb #c030
+# %% ../nbs/22a_predict.ipynb #c031
 AHEAD = 16 # inputs or pictures that share a forward pass
 
 def batches(
@@ -390,7 +391,7 @@ def _grouped(predictor, hold, film):
         nobody = Instances.empty(predictor.schema.num_keypoints)
         yield item, as_people(*_with_matrix(next(found), M[0])).replace(image_id=item[0]) if len(boxes) else nobody
 
-# %% ../nbs/22a_predict.ipynb #c032
+# %% ../nbs/22a_predict.ipynb #c033
 def next_boxes(
     people:Instances, # of one frame
     shape:tuple, # of the picture, (H, W, ...)
@@ -419,7 +420,7 @@ def look(
         new = np.where(firm[:, None], better, new)
     return np.concatenate([boxes, new]), np.concatenate([iou.max(0, initial=0) >= .3, np.ones(len(new), bool)])
 
-# %% ../nbs/22a_predict.ipynb #c033
+# %% ../nbs/22a_predict.ipynb #c034
 def distinct(
     people:Instances, # of one frame, those who were there first in front
     oks_sigmas:np.ndarray, # (K,)
@@ -453,7 +454,7 @@ def carry(
         yield item, people[stay & known]
         boxes,lost,known = np.where(firm[:, None], ahead, boxes)[stay],lost[stay],known[stay]
 
-# %% ../nbs/22a_predict.ipynb #c034
+# %% ../nbs/22a_predict.ipynb #c035
 def number(
     predictor, # weights at work
     found, # (item, Instances) in order
@@ -472,13 +473,13 @@ def number(
         n += len(people)
         yield img, people.replace(id=ids, extra=[{'time': round(float(t), 4)} for _ in ids])
 
-# %% ../nbs/22a_predict.ipynb #c037
+# %% ../nbs/22a_predict.ipynb #c038
 def _of_data(data, items, frames):
     "The pictures of films in a data set, with the neighbours that their numbers name"
     reader,beside = ClipReader(data, cache_mb=256),dict(zip((im.id for im in data.images), neighbours(data, frames)))
     for i,t,img,boxes in items: yield i, t, img if img is None else moment(reader.clip(beside[i])), boxes
 
-# %% ../nbs/22a_predict.ipynb #c038
+# %% ../nbs/22a_predict.ipynb #c039
 class Predictor(Runner):
     "Weights at work: people in, keypoints in image px out"
     def on_image(self,
@@ -524,7 +525,7 @@ class Predictor(Runner):
         track = src.film if track is None else track
         return number(self, found, src, track, OneEuro if smooth is True else smooth or None, progress)
 
-# %% ../nbs/22a_predict.ipynb #c040
+# %% ../nbs/22a_predict.ipynb #c041
 class PeopleDetector:
     "A network that sees everybody, as the detector of another"
     def __init__(self,
@@ -545,7 +546,7 @@ class PeopleDetector:
         sure = (people.score >= self.score) & (size > 0).all(1)
         return np.concatenate([lo, size], 1)[sure], people.score[sure]
 
-# %% ../nbs/22a_predict.ipynb #c042
+# %% ../nbs/22a_predict.ipynb #c043
 def _chunks(predictor, data, rows, progress):
     "Inputs, matrices and rows of a data set, about one batch at a time"
     from tqdm.auto import tqdm
@@ -576,7 +577,7 @@ def predict_dataset(
     return as_instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
         id=inst.id[rows], track_id=inst.track_id[rows], area=inst.area[rows])
 
-# %% ../nbs/22a_predict.ipynb #c051
+# %% ../nbs/22a_predict.ipynb #c052
 def save_stream(
     pairs, # (picture, Instances), from `Predictor.watch`
     schema:PoseSchema, # of the predictor
@@ -608,7 +609,7 @@ def _one_size(frames):
         size = size or img.shape[1::-1]
         yield img if img.shape[1::-1] == size else cv2.resize(img, size)
 
-# %% ../nbs/22a_predict.ipynb #c055
+# %% ../nbs/22a_predict.ipynb #c056
 def predict_clip(
     predictor:Predictor, # weights at work
     clip:Clip, # frames in order

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['READ', 'FILE_BITS', 'NET', 'GUARDED', 'Limits', 'landlock_version', 'landlock', 'leave_the_network', 'audit',
            'readable', 'shut', 'run_plain', 'run_check', 'photograph', 'put_back', 'serve', 'Stopped', 'clean_env',
-           'Room', 'usage', 'is_check', 'said', 'run_notebook']
+           'answer_of', 'Room', 'usage', 'is_check', 'said', 'run_notebook']
 
 # %% ../nbs/33b_sandbox.ipynb #c002
 import ctypes, json, math, os, secrets, selectors, shutil, signal, subprocess, sys, tempfile, time
@@ -82,7 +82,7 @@ def audit(read, write):
 def readable() -> list: # paths that code has to read in order to run at all
     "Python, its libraries, the system, this package; not the repository around it"
     here = Path(__file__).resolve().parent
-    system = ['/usr', '/lib', '/lib64', '/bin', '/etc', '/proc', '/sys', '/dev', '/opt/homebrew', '/System', '/Library/Fonts']
+    system = ['/usr', '/lib', '/lib64', '/bin', '/etc', '/proc', '/sys', '/dev', '/opt', '/System', '/Library/Fonts']
     return [*system, sys.prefix, sys.base_prefix, *{p for p in sys.path if p.endswith('site-packages')}, str(here), str(here.parent/'data_cards')]
 
 def shut(limits:dict, home:str) -> dict: # what is in force: {'network': ..., 'files': ..., 'memory': ...}
@@ -180,6 +180,29 @@ def clean_env(home:str) -> dict: # no token, password or path of the teacher rea
         MPLBACKEND='agg', POSELAB_NO_APP='1', LANG='C.UTF-8', PYTHONHASHSEED='0', PYTHONWARNINGS='ignore')
 
 # %% ../nbs/33b_sandbox.ipynb #c027
+def answer_of(
+    room, # Room
+    seconds:float, # of the clock that it may take
+    work:float=math.inf, # of the processor
+) -> dict:
+    "The next line of the pipe, as json"
+    out,began,worked = room.process.stdout,time.monotonic(),usage(room.process.pid)[1]
+    with selectors.DefaultSelector() as ready:
+        ready.register(out, selectors.EVENT_READ)
+        while b'\n' not in room.pending:
+            (mb,cpu),late = usage(room.process.pid),time.monotonic() - began
+            if cpu - worked > work or late > seconds:
+                raise Stopped(f'Stopped after {max(cpu - worked, 0):.0f} s of work in {late:.0f} s: the cell did not come to an end. Is there a loop that never stops?')
+            if mb > room.limits.memory_mb: raise Stopped(f'Stopped: {mb:.0f} MB of memory, more than the {room.limits.memory_mb} MB that are allowed.')
+            if len(room.pending) > room.limits.output_kb << 10: raise Stopped(f'Stopped: more than {room.limits.output_kb} kB of output in one cell.')
+            if not ready.select(.2): continue
+            if not (piece := out.read(1 << 16)): raise Stopped(f'The process ended in this cell ({room._why()}).')
+            room.pending += piece
+    line,_,room.pending = room.pending.partition(b'\n')
+    try: return json.loads(line)
+    except ValueError: raise Stopped('An answer came that is no json: the submission wrote into the pipe of the grader.') from None
+
+# %% ../nbs/33b_sandbox.ipynb #c028
 class Room:
     "A process that runs cells and can do little else; use it in a `with`"
     def __init__(self, limits:Limits=Limits()):
@@ -202,23 +225,7 @@ class Room:
         if got.get('token') != token or not isinstance(got.get('outputs'), list): raise Stopped('An answer came that nobody had asked for: the submission wrote into the pipe of the grader.')
         return got['outputs']
 
-    def _answer(self, seconds, work=math.inf):
-        "The next line of the pipe, as json"
-        out,began,worked = self.process.stdout,time.monotonic(),usage(self.process.pid)[1]
-        with selectors.DefaultSelector() as ready:
-            ready.register(out, selectors.EVENT_READ)
-            while b'\n' not in self.pending:
-                (mb,cpu),late = usage(self.process.pid),time.monotonic() - began
-                if cpu - worked > work or late > seconds:
-                    raise Stopped(f'Stopped after {max(cpu - worked, 0):.0f} s of work in {late:.0f} s: the cell did not come to an end. Is there a loop that never stops?')
-                if mb > self.limits.memory_mb: raise Stopped(f'Stopped: {mb:.0f} MB of memory, more than the {self.limits.memory_mb} MB that are allowed.')
-                if len(self.pending) > self.limits.output_kb << 10: raise Stopped(f'Stopped: more than {self.limits.output_kb} kB of output in one cell.')
-                if not ready.select(.2): continue
-                if not (piece := out.read(1 << 16)): raise Stopped(f'The process ended in this cell ({self._why()}).')
-                self.pending += piece
-        line,_,self.pending = self.pending.partition(b'\n')
-        try: return json.loads(line)
-        except ValueError: raise Stopped('An answer came that is no json: the submission wrote into the pipe of the grader.') from None
+    def _answer(self, seconds, work=math.inf): return answer_of(self, seconds, work) # the next line of the pipe, as json
 
     def _why(self):
         code = self.process.wait(5)
@@ -234,7 +241,7 @@ class Room:
     def __enter__(self): return self
     def __exit__(self, *e): self.close()
 
-# %% ../nbs/33b_sandbox.ipynb #c028
+# %% ../nbs/33b_sandbox.ipynb #c029
 def usage(pid:int) -> tuple: # memory, MB; processor time, s; zeros when it is gone
     "What a process and its children hold and have used"
     import psutil
@@ -250,7 +257,7 @@ def _font_cache():
     except ModuleNotFoundError: return []
     return list(Path(matplotlib.get_cachedir()).glob('fontlist-*.json'))
 
-# %% ../nbs/33b_sandbox.ipynb #c031
+# %% ../nbs/33b_sandbox.ipynb #c032
 def is_check(cell) -> bool:
     "Does the teacher's word stand in this cell?"
     mark = cell.get('metadata', {}).get('nbgrader', {})
@@ -260,7 +267,7 @@ def said(text:str, name='Stopped') -> dict: # an output of a notebook
     "An error that a cell shows"
     return dict(output_type='error', ename=name, evalue=text, traceback=[text])
 
-# %% ../nbs/33b_sandbox.ipynb #c032
+# %% ../nbs/33b_sandbox.ipynb #c033
 def run_notebook(
     nb, # notebook, changed in place: its code cells get outputs
     limits:Limits=Limits(),

@@ -113,7 +113,7 @@ def test_ablate_asks_every_study_by_name_and_runs_one(dancers, tmp_path):
     pytest.importorskip('lightning')
     from poselab.cli import ablate
     from poselab.studies import STUDIES
-    assert next(p for p in ablate.params if p.name == 'study').type.choices == tuple(STUDIES)
+    assert tuple(next(p for p in ablate.params if p.name == 'study').type.choices) == tuple(STUDIES)
     args = ('ablate', '--study', 'optimiser', '--variants', 'Adam,SGD', '--data', dancers/'truth.json', '--epochs', 1, '--seeds', 1)
     found = answer(*args, '--out', tmp_path/'study')
     assert [r['variant'] for r in found['summary']] == ['Adam', 'SGD'] and (tmp_path/'study'/'ablation.png').is_file()

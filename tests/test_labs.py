@@ -139,7 +139,7 @@ def mischief(nb): # tries to read the solutions, to change its tests and what th
         f'    for p in (place, place + "/lab02_simcc.ipynb", place + "/README.md"):\n'
         f'        try: found.append(os.listdir(p) if os.path.isdir(p) else open(p).read())\n'
         f'        except OSError: pass\n'
-        f'try: open("/var/tmp/poselab-mischief", "w").write("x"); found.append("wrote")\nexcept OSError: pass\n'
+        f'try: open("/var/tmp/POSELAB-mischief", "w").write("x"); found.append("wrote")\nexcept OSError: pass\n'
         f'try:\n    import socket; socket.create_connection(("127.0.0.1", 22), 2); found.append("net")\nexcept OSError: pass\n'
         f'print("FOUND", found)\n'
         f'import numpy, poselab.labs\nnumpy.allclose = lambda *a, **k: True\nposelab.labs.expect_close = lambda *a, **k: None\n'
@@ -206,7 +206,7 @@ def test_mischief_reads_nothing_changes_nothing_and_is_told_of(course):
     p,text = points(course),page(course, 'mischief')
     assert p['mischief','twice'] == 0 and p['mischief','thrice'] == 0
     assert 'poselab.labs.expect_close' in text and 'had been changed; the original was used' in text and 'were missing' in text
-    assert not Path('/var/tmp/poselab-mischief').exists()
+    assert not Path('/var/tmp/POSELAB-mischief').exists()
     if 'Landlock' in course['graded']['enforced']['files']: assert 'FOUND []' in text, re.search('FOUND.{200}', text, re.S)
 
 @course_only

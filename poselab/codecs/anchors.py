@@ -106,6 +106,7 @@ def check_anchors(codec):
 
 def _pairs(anchors): return tuple(tuple(tuple(float(x) for x in a) for a in level) for level in anchors)
 
+# %% ../../nbs/10a_anchors.ipynb #c024
 @dataclass(frozen=True)
 class AnchorConfig:
     "The numbers of single-stage encoding, loss and decoding"
@@ -138,7 +139,7 @@ class AnchorConfig:
         from poselab.schema import load_schema
         return self.oks_sigmas or (load_schema('coco').oks_sigmas if self.num_keypoints == 17 else (.07,)*self.num_keypoints)
 
-# %% ../../nbs/10a_anchors.ipynb #c027
+# %% ../../nbs/10a_anchors.ipynb #c028
 def real_boxes(
     boxes:Tensor, # x, y, width, height, (..., 4), input px
     input_size:tuple, # (width, height), px
@@ -167,7 +168,7 @@ def assign(
     index,count = torch.stack([n[who], a, row, col]),level.bincount(minlength=len(stride)).tolist()
     return list(zip(index.split(count, 1), p[who].split(count)))
 
-# %% ../../nbs/10a_anchors.ipynb #c033
+# %% ../../nbs/10a_anchors.ipynb #c034
 def overlap(
     a:Tensor, # boxes x, y, width, height, (..., 4), px
     b:Tensor, # boxes, (..., 4), px
@@ -192,7 +193,7 @@ def suppress(
         if torch.equal(now, keep): return keep
         keep = now
 
-# %% ../../nbs/10a_anchors.ipynb #c037
+# %% ../../nbs/10a_anchors.ipynb #c038
 def best_rows(
     codec, # AnchorGrid
     out:tuple, # raw maps, (N, 3, H, W, 6 + 3K) each, finest first
@@ -225,7 +226,7 @@ def people_of(
     xy,seen = keypoints_at(rows, cell, stride)
     return [(xy[i,k], seen[i,k].sigmoid(), score[i,k], boxes[i,k]) for i,k in enumerate(keep)]
 
-# %% ../../nbs/10a_anchors.ipynb #c039
+# %% ../../nbs/10a_anchors.ipynb #c040
 def ciou(
     a:Tensor, # boxes x, y, width, height, (M, 4), px
     b:Tensor, # boxes, (M, 4), px
@@ -239,7 +240,7 @@ def ciou(
     with torch.no_grad(): share = v/(1 - iou + v).clamp_min(1e-9)
     return iou - apart - share*v
 
-# %% ../../nbs/10a_anchors.ipynb #c042
+# %% ../../nbs/10a_anchors.ipynb #c043
 def keypoint_errors(
     p:Tensor, # predicted, (M, K, 2), px
     t:Tensor, # true, (M, K, 2), px
@@ -253,7 +254,7 @@ def keypoint_errors(
     z = (p - t).square().sum(-1)/spread.clamp_min(1e-9)
     return 1 - (-z).exp() + far*z.log1p()
 
-# %% ../../nbs/10a_anchors.ipynb #c048
+# %% ../../nbs/10a_anchors.ipynb #c049
 def boxes_around(
     xy:Tensor, # keypoints, (N, P, K, 2), px
     v:Tensor, # visibility, (N, P, K)
@@ -276,7 +277,7 @@ def encode(
     hits = assign(codec, boxes)
     return tuple((at, boxes[at[0],p], xy[at[0],p]) for at,p in hits), tuple(known[at[0],p].float() for at,p in hits)
 
-# %% ../../nbs/10a_anchors.ipynb #c049
+# %% ../../nbs/10a_anchors.ipynb #c050
 def level_losses(
     codec, # AnchorGrid
     o:Tensor, # raw map, (N, 3, H, W, 6 + 3K)
@@ -300,6 +301,7 @@ def level_losses(
         _mean_where(off, on), _mean_where(F.binary_cross_entropy_with_logits(seen, on, reduction='none'), on.any(1)[:,None].expand_as(on))])
 
 def _mean(x): return x.sum()/max(x.numel(), 1) # 0 for an empty batch
+
 def _mean_where(x, on): return (x*on).sum()/on.sum().clamp_min(1)
 
 def losses(
@@ -314,6 +316,7 @@ def losses(
     box,obj,kpt,seen = part.unbind(1)
     return dict(box=box.sum(), obj=(obj*obj.new_tensor(codec.level_weights[:len(obj)])).sum(), kpt=kpt.sum(), kpt_conf=seen.sum())
 
+# %% ../../nbs/10a_anchors.ipynb #c051
 def check_maps(
     codec, # AnchorGrid
     out:tuple, # raw maps
@@ -326,7 +329,7 @@ def check_maps(
         want = (A, *(n//s for n in size[::-1]), C) if size else (A, *o.shape[2:4], C)
         if tuple(o.shape[1:]) != want: raise ValueError(f'A map of stride {s} has shape {tuple(o.shape)}, the codec reads (N, {", ".join(map(str, want))}).')
 
-# %% ../../nbs/10a_anchors.ipynb #c051
+# %% ../../nbs/10a_anchors.ipynb #c053
 class AnchorGrid(AnchorConfig):
     "Everyone's box and keypoints to rows of numbers, and back to people"
     bottom_up = True # one input shows everybody
@@ -353,7 +356,7 @@ class AnchorGrid(AnchorConfig):
             return torch.cat([-o[...,:1], o[...,1:6], k], -1)
         return tuple(back(o) for o in outputs)
 
-# %% ../../nbs/10a_anchors.ipynb #c053
+# %% ../../nbs/10a_anchors.ipynb #c055
 def true_outputs(
     codec, # AnchorGrid
     xy:Tensor, # keypoints, (N, P, K, 2), input px
@@ -374,7 +377,7 @@ def true_outputs(
         out.append(maps)
     return tuple(out)
 
-# %% ../../nbs/10a_anchors.ipynb #c070
+# %% ../../nbs/10a_anchors.ipynb #c072
 def oks_hit_rate(
     similarity, # OKS of everybody who is there with the best prediction, (P,); nan or 0 where there is none
     thresholds=tuple(.5 + .05*i for i in range(10)),

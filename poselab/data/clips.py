@@ -151,6 +151,7 @@ def frames_around(
     known = getattr(img, 'around', None)
     return known if known is not None and len(known) == frames else [np.asarray(img)]*frames
 
+# %% ../../nbs/05c_clips.ipynb #c021
 def in_time(
     items, # of (..., picture or None, ...) in the order of the film
     frames:int=3, # T, odd
@@ -179,7 +180,7 @@ def in_time(
         del held[:max(0, len(held) - n - side)]
     while n: yield hand_on(len(held) - n); n -= 1
 
-# %% ../../nbs/05c_clips.ipynb #c023
+# %% ../../nbs/05c_clips.ipynb #c024
 def disc_kernel(
     radius:float, # px
 ) -> np.ndarray: # (n, n) float32, sums to 1
@@ -200,7 +201,7 @@ def line_kernel(
     for x,y in np.floor(np.stack([np.cos(angle)*t, np.sin(angle)*t], -1) + .5).astype(int): k[n + y, n + x] += 1
     return k/k.sum()
 
-# %% ../../nbs/05c_clips.ipynb #c026
+# %% ../../nbs/05c_clips.ipynb #c027
 def bars(
     size:tuple, # (width, height) of the picture, px
     share:float=.3, # of the picture that is covered
@@ -230,7 +231,7 @@ def cover(
     shade = np.linspace(1.1, .75, img.shape[0])[:, None, None]
     return np.where(mask[..., None], np.clip(colour*shade, 0, 255), img).astype(np.uint8)
 
-# %% ../../nbs/05c_clips.ipynb #c028
+# %% ../../nbs/05c_clips.ipynb #c029
 @dataclass(frozen=True)
 class Degradation:
     "Something that makes a film harder to see; the same numbers give the same film"
@@ -269,6 +270,7 @@ class Degradation:
 
 DEGRADATIONS = ('clean', 'shake', 'defocus', 'bars', 'block')
 
+# %% ../../nbs/05c_clips.ipynb #c030
 def degraded(
     frames:list, # RGB, T times (H, W, 3) uint8
     kind:str, # one of `DEGRADATIONS`
@@ -279,7 +281,7 @@ def degraded(
     d = Degradation(kind, strength, len(frames), seed)
     return [d.picture(img, i) for i,img in enumerate(frames)], np.stack([d.hidden(i, img.shape[1::-1]) for i,img in enumerate(frames)])
 
-# %% ../../nbs/05c_clips.ipynb #c031
+# %% ../../nbs/05c_clips.ipynb #c033
 _SKULL = np.array([(.058 - .073, .058 + .073), (-.052, .052)]) # chin and crown above the head's joint, half width; of a body 1 m tall
 
 def head_points(
@@ -316,7 +318,7 @@ def named_keypoints(
             elif name in ends: xy[i,k],v[i,k] = ends[name],face*inside(ends[name], stage.size)
     return Instances.make(xy, v, bbox=people.bbox, area=people.area, track_id=people.track_id, head=head)
 
-# %% ../../nbs/05c_clips.ipynb #c034
+# %% ../../nbs/05c_clips.ipynb #c036
 CLIP_KINDS = ('clean', 'motion blur', 'defocus', 'bars', 'block', 'crossing')
 CONDITIONS = ('clean', 'blurred', 'occluded')
 SUB = 8 # moments between two frames of a clip with motion blur
@@ -353,7 +355,7 @@ def _lost(stage, i, found):
     alone = [Stage(m, 0, stage.size, stage.style, stage.camera).expose(i) for m in stage.motions]
     return sum(int((a.visible[0] == 2).sum()) for a in alone if len(a)) - int((found.visible == 2).sum())
 
-# %% ../../nbs/05c_clips.ipynb #c036
+# %% ../../nbs/05c_clips.ipynb #c038
 def _dances(rng, frames, kind, strength, size, fps):
     "One motion, or two that cross"
     sub = SUB if kind == 'motion blur' else 1
@@ -389,7 +391,7 @@ def rendered_clip(
     moments = [[t*sub + sub//2 + d for d in open_] for t in range(frames)]
     return RenderedClip(Stage(motions, room, size, style, camera), kind, over, moments)
 
-# %% ../../nbs/05c_clips.ipynb #c038
+# %% ../../nbs/05c_clips.ipynb #c040
 class _ClipPainter:
     "Paints a frame of a set of clips when its file is read; the last film is kept"
     def __init__(self, seed, frames, kinds, strength, size, fps, style):
@@ -409,6 +411,7 @@ class _ClipPainter:
         c,t = map(int, file.split('/')[-1].split('.')[0].split('_'))
         return self.clip(c).picture(t)
 
+# %% ../../nbs/05c_clips.ipynb #c041
 def rendered_clips(
     n:int, # how many clips
     seed:int=0, # another seed, another data set
@@ -443,7 +446,7 @@ def by_condition(
     "Which pictures are clean, blurred, occluded: evaluate `data.subset(ids)` for each"
     return {c: [im.id for im in data.images if im.extra.get('condition') == c] for c in CONDITIONS}
 
-# %% ../../nbs/05c_clips.ipynb #c041
+# %% ../../nbs/05c_clips.ipynb #c044
 def to_card(
     data:PoseData,
     card:str, # data card with the keypoints wanted

@@ -449,6 +449,7 @@ def _person_2017(path, i, rect, image_id):
     return dict(image_id=image_id, keypoints=xyv.ravel().tolist(), track_id=_one(rect.get('track_id')), score=_one(rect.get('score'))) | (
         {} if None in box else dict(head_box=box))
 
+# %% ../../nbs/05_datasets.ipynb #c056
 def _posetrack17(path, doc, images, faults):
     "The files of 2017: annolist[].annorect[].annopoints[].point[]"
     infos,people = [],[]
@@ -478,6 +479,7 @@ def _joined(path, parts, images):
     source = find_images(path/'x', infos, images) or (find_images(path.parent/'x', infos) if images is None else None)
     return PoseData(path.name, parts[0].schema, infos, people, source, {k: v for k,v in parts[0].extra.items() if k == 'category'})
 
+# %% ../../nbs/05_datasets.ipynb #c057
 def read_posetrack(
     path, # json of 2017, 2018 or 2021, the clip list of the earlier release (plain or gzipped), or a folder of one json per sequence
     images=None, # folder or zip of the pictures; None looks near the file, False wants none
@@ -493,7 +495,7 @@ def read_posetrack(
     if 'annolist' in doc: return _posetrack17(path, doc, images, faults)
     return _iqbal(path, doc, images, faults) if 'videos' in doc else _coco(path, doc, images, None, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c060
+# %% ../../nbs/05_datasets.ipynb #c062
 def _mpii_items(path, found):
     "Rows, keypoint names, and the keys of the two known json forms of MPII"
     if isinstance(found, list):
@@ -522,7 +524,7 @@ def _mpii_person(i, item, image_id, at, flags):
     own = {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
     return dict(id=i, image_id=image_id, bbox=box, keypoints=points) | own
 
-# %% ../../nbs/05_datasets.ipynb #c061
+# %% ../../nbs/05_datasets.ipynb #c063
 def _mpii_files(items): # file name -> image id, numbered as they come
     return {f: n for n,f in enumerate(dict.fromkeys(str(i.get('image')) for i in items), 1)}
 
@@ -560,7 +562,7 @@ def _mpii_predictions(path, doc):
     there = np.isfinite(xy).all(-1)
     return Instances.make(xy, 2*there, image_id=[files[str(i.get('image'))] for i in items], confidence=there.astype(float))
 
-# %% ../../nbs/05_datasets.ipynb #c065
+# %% ../../nbs/05_datasets.ipynb #c067
 def read_lspet(
     folder=None, # folder with lspet_256.json and lspet_256.zip; None takes it from `data_root()`
     split:str=None, # 'train' or 'val'; None for both
@@ -573,7 +575,7 @@ def read_lspet(
     data = read_coco(folder/'lspet_256.json', folder/'lspet_256.zip')
     return data if split is None else data.subset(split=split)
 
-# %% ../../nbs/05_datasets.ipynb #c067
+# %% ../../nbs/05_datasets.ipynb #c069
 def _flags(values): return all(isinstance(v, int) and v in (0, 1) for v in values)
 
 def _hidden_joints(file, people, k):
@@ -588,7 +590,7 @@ def _hidden_joints(file, people, k):
         if joints is not None: v[i] = np.where((v[i] == 2) & (np.array(joints) == 1), 1, v[i])
     return v
 
-# %% ../../nbs/05_datasets.ipynb #c068
+# %% ../../nbs/05_datasets.ipynb #c070
 def _split_file(place, split):
     "The json of one split in a folder"
     found = sorted([*place.glob('*.json*'), *place.glob('annotations/*.json*')])
@@ -610,7 +612,7 @@ def _counted_or_raise(data, split, file):
                      f'{" These are the enlarged pictures: erased and gridded copies." if enlarged else ""} '
                      'check=False reads it all the same.')
 
-# %% ../../nbs/05_datasets.ipynb #c069
+# %% ../../nbs/05_datasets.ipynb #c071
 def read_running_human(
     place, # json file, plain or gzipped, or a folder with one file per split ('train', 'val' in their names)
     split:str=None, # 'train' or 'val'; None for both, if they are in one file
@@ -627,7 +629,7 @@ def read_running_human(
     if check: _counted_or_raise(data, split, file)
     return data
 
-# %% ../../nbs/05_datasets.ipynb #c073
+# %% ../../nbs/05_datasets.ipynb #c075
 def json_kind(
     path, # for errors
     doc, # what `read_json` gave
@@ -664,6 +666,7 @@ def _annotations_in(folder):
     try: return files[0] if len(files) == 1 and json_kind(files[0], read_json(files[0])) != 'results' else folder
     except ValueError: return folder
 
+# %% ../../nbs/05_datasets.ipynb #c076
 def _of_films(path):
     "Is it a sequence's file: PoseTrack's, or COCO's with films?"
     try: doc = read_json(path, dict)
@@ -676,7 +679,7 @@ def _sequences(folder):
     files = sorted(f for f in folder.iterdir() if f.name.endswith(('.json', '.json.gz')))
     return len(files) > 1 and all(map(_of_films, files))
 
-# %% ../../nbs/05_datasets.ipynb #c074
+# %% ../../nbs/05_datasets.ipynb #c077
 def read_any(
     path, # annotation or results file (plain or gzipped json), folder, zip, image or video
     images=None, # folder or zip of an annotation file's pictures; None looks near the file, False wants none
@@ -712,7 +715,7 @@ def read_predictions(
         raise ValueError(f'{path} has the keypoints of {data.schema.name}, {truth.name} those of {truth.schema.name}.')
     return data.instances
 
-# %% ../../nbs/05_datasets.ipynb #c080
+# %% ../../nbs/05_datasets.ipynb #c083
 def count_records(
     data:PoseData,
 ) -> dict: # numbers by the words that data cards use

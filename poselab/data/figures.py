@@ -1166,6 +1166,7 @@ def _zoom(camera, old, new):
     mid = (np.subtract(new, 1)/2 + s*(np.subtract(camera.centre, np.subtract(old, 1)/2))).tolist()
     return replace(camera, focal=camera.focal*s, centre=tuple(mid))
 
+# %% ../../nbs/04_figures.ipynb #c104
 class Stage:
     "Dancers in one room under one light, a moment at a time"
     def __init__(self,
@@ -1209,6 +1210,7 @@ class Stage:
         for i,img in zip(moments, shots): self.expose(i, img)
         return self.develop(np.mean(shots, 0).round().astype(np.uint8) if len(shots) > 1 else shots[0])
 
+# %% ../../nbs/04_figures.ipynb #c105
 def render_clip(
     motion, # a Motion, or several that share the stage
     seed:int=0, # of the room, its light and its grain

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GREY', 'MOSAIC', 'letterbox_matrix', 'move_boxes', 'clip_boxes', 'box_faults', 'people_boxes', 'mosaic_matrices',
-           'paste', 'mosaic_view', 'MosaicDataset', 'grey_over']
+           'paste', 'mosaic_view', 'largest', 'MosaicDataset', 'grey_over']
 
 # %% ../../nbs/06c_mosaic.ipynb #c002
 import cv2, numpy as np
@@ -140,6 +140,21 @@ def mosaic_view(
     return out, *(np.concatenate(p) for p in zip(*parts))
 
 # %% ../../nbs/06c_mosaic.ipynb #c028
+def largest(
+    xy:np.ndarray, # keypoints, (Q, K, 2), px
+    v:np.ndarray, # visibility, (Q, K)
+    boxes:np.ndarray, # (Q, 4), px
+    faults:np.ndarray, # why a box is left out, (Q,); '' if it stays
+    most:int=30, # rows
+) -> tuple: # keypoints (most, K, 2) float32, visibility (most, K) int64, boxes (most, 4) float32; 0 in empty rows
+    "The people that stay, the largest if there are too many"
+    keep = np.flatnonzero(faults == '')
+    keep = keep[np.argsort(-boxes[keep,2:].prod(1), kind='stable')][:most]
+    rows = np.zeros((most, *xy.shape[1:]), np.float32),np.zeros((most, xy.shape[1]), np.int64),np.zeros((most, 4), np.float32)
+    for row,a in zip(rows, (xy, v, boxes)): row[:len(keep)] = a[keep]
+    return rows
+
+# %% ../../nbs/06c_mosaic.ipynb #c029
 class MosaicDataset:
     "One item per picture: input, keypoints of everybody, visibility, boxes"
     def __init__(self,
@@ -181,13 +196,9 @@ class MosaicDataset:
 
     def __getitem__(self, i): # input (3, height, width) uint8, keypoints (P, K, 2) float32, visibility (P, K) int64, boxes (P, 4) float32
         out,xy,v,boxes,faults = self.view(i)
-        keep = np.flatnonzero(faults == '')
-        keep = keep[np.argsort(-boxes[keep,2:].prod(1), kind='stable')][:self.max_people] # the largest, if there are too many
-        P,K = self.max_people,xy.shape[1]
-        rows = np.zeros((P, K, 2), np.float32),np.zeros((P, K), np.int64),np.zeros((P, 4), np.float32)
-        for row,a in zip(rows, (xy, v, boxes)): row[:len(keep)] = a[keep]
-        return np.ascontiguousarray(out.transpose(2, 0, 1)), *rows
+        return np.ascontiguousarray(out.transpose(2, 0, 1)), *largest(xy, v, boxes, faults, self.max_people)
 
+# %% ../../nbs/06c_mosaic.ipynb #c030
 def grey_over(
     img:np.ndarray, # picture, (H, W, 3) uint8
     bbox:np.ndarray, # regions, (P, 4), px
