@@ -65,6 +65,13 @@ PICTURE = '[...document.querySelectorAll(".js-plotly-plot .main-svg")].map(e => 
 
 def title(page): return page.locator('.js-plotly-plot .gtitle').text_content()
 def slider(page, text): return page.locator('.widget-slider', has_text=text).locator('.noUi-handle')
+def press(page, text, key):
+    "A key on a slider, again until the slider has heard it"
+    handle = slider(page, text); before = handle.get_attribute('aria-valuenow')
+    for _ in range(60):
+        handle.focus(); page.keyboard.press(key); page.wait_for_timeout(500)
+        if handle.get_attribute('aria-valuenow') != before: return
+    raise AssertionError(f'{text} stays at {before}')
 def upload(page, file):
     with page.expect_file_chooser() as asked: page.locator('button', has_text='Upload').first.click()
     asked.value.set_files(file)
@@ -227,12 +234,12 @@ def test_a_coarser_grid_is_further_off(open_page):
 def test_a_keypoint_leaves_its_rings(open_page):
     page = open_page('oks'); thumb(page, 'oks')
     assert 'Similarity 1.00' in title(page)
-    changed = look(page); slider(page, 'dx').focus(); page.keyboard.press('End')
+    changed = look(page); press(page, 'dx', 'End')
     assert 'Similarity 0.0' in changed('40.0 px away')
 
 def test_without_knobs_all_views_are_the_same(open_page):
     page = open_page('augment'); thumb(page, 'augment')
-    changed = look(page); slider(page, 'erase').focus(); page.keyboard.press('Home'); changed()
+    changed = look(page); press(page, 'erase', 'Home'); changed()
 
 def test_the_same_keypoint_has_another_number_in_another_card(open_page):
     page = open_page('skeletons'); thumb(page, 'skeletons')
@@ -245,7 +252,7 @@ def test_a_picture_of_ones_own_is_looked_at(open_page, tmp_path):
     from poselab.attend import chosen_picture
     page = open_page('poses'); thumb(page, 'poses')
     assert 'keypoints' in title(page)
-    changed = look(page); slider(page, 'sure').focus(); page.keyboard.press('End')
+    changed = look(page); press(page, 'sure', 'End')
     assert 'Nobody' in changed('Nobody')
     page.keyboard.press('Home')
     cv2.imwrite(str(tmp_path/'mine.png'), chosen_picture('dancer 3')[..., ::-1])
