@@ -126,7 +126,7 @@ def on_data(
         raise ValueError(f'{source} names keypoints of its own: write a data card for them first (page 01_schema shows how); '
                          f'there are {", ".join(card_names())}.')
     names = load_schema(card).names
-    tags = dict(order=torso_first(names)) if getattr(recipe.model.codec, 'bottom_up', False) else {}
+    tags = dict(order=torso_first(names)) if hasattr(recipe.model.codec, 'order') else {} # who groups by tags begins with the torso
     start = recipe.start if len(names) == recipe.model.num_keypoints else '' # weights for other keypoints are no start
     return replace(recipe, data=str(source), card=card, start=start, model=replace(recipe.model, num_keypoints=len(names), **tags))
 

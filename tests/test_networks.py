@@ -75,3 +75,17 @@ def test_every_optimiser_moves_every_weight(name):
 
 def test_an_unknown_optimiser_is_refused():
     with pytest.raises(ValueError, match="'lion'"): Recipe(optimizer='lion')
+
+@pytest.mark.parametrize('paper', ['dancehrnet', 'rhpnet', 'yolopose', 'vremd'])
+def test_every_papers_recipe_takes_a_file_of_other_keypoints(paper, tmp_path):
+    from poselab.cli import own_recipe
+    from poselab.data.datasets import write_coco
+    from poselab.data.figures import rendered_dataset
+    from poselab.studies import PAPERS
+    assert paper in PAPERS and len(PAPERS) == 4
+    write_coco(rendered_dataset(2, 5), tmp_path/'own.json')
+    recipe = own_recipe(tmp_path/'own.json', paper)
+    assert recipe.model.num_keypoints == 17 and type(recipe.model) is type(PAPERS[paper].model)
+    with torch.device('meta'): network(recipe.model)
+    if paper == 'dancehrnet': assert sorted(recipe.model.order) == list(range(17))
+    if paper == 'rhpnet': assert recipe.model.order == PAPERS[paper].model.order # there `order` is that of blocks
