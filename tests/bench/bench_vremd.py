@@ -11,7 +11,8 @@ def looped(m, x, z, size):
     "Eq. 3 and 4 as a loop over the places of a query: sample, weigh, attend"
     import torch
     from poselab.modules.motion import grid_points, sample
-    at,q = grid_points(size)[:, None] + m.offsets(x, z, size),m.q(x).unflatten(-1, (m.heads, -1))
+    q = m.q(x)
+    at,q = grid_points(size)[:, None] + m._offsets(q, z, size),q.unflatten(-1, (m.heads, -1))
     logits,values = [],[]
     for p in range(m.points):
         seen = sample(x, at[:, :, p:p+1], size)[:, :, 0]
@@ -39,15 +40,15 @@ def plain_rows():
                  ratio=round(whole/(whole - 2*one), 2), n='one frame', unit='GMAC')]
     net = VREMD(replace(VREMD_L, **SCALE)).eval()
     clip = torch.randn(1, 3, 3, 256, 192)
-    dca = DeformableCrossAttention(384, 12).eval()
-    m,z = torch.randn(4, 192, 384),torch.randn(4, 192, 384)
+    dca = DeformableCrossAttention(1024).eval()
+    m,z = torch.randn(4, 192, 1024),torch.randn(4, 192, 1024)
     with torch.inference_mode():
         held = [net.frame_features(f) for f in clip.unbind(1)]
         torch.testing.assert_close(looped(dca, m, z, (12, 16)), dca(m, z, (12, 16)), atol=1e-4, rtol=1e-4)
         film,clips,ours,loop = turns([lambda: net.fuse_frames([*held[:2], net.frame_features(clip[:, 2])]), lambda: net(clip),
                                       lambda: dca(m, z, (12, 16)), lambda: looped(dca, m, z, (12, 16))], n=3)
     row = lambda what, a, b, n: dict(what=what, ours_ms=round(a, 1), peer_ms=round(b, 1), ratio=round(b/a, 2), n=n, unit='CPU ms')
-    return [*rows, row('VREMD, a film against clips, 384 wide', film, clips, 'one frame of 256×192'), row('DCA against a loop over places', ours, loop, '4 maps of 12×16')]
+    return [*rows, row('VREMD, a film against clips, 384 wide', film, clips, 'one frame of 256×192'), row('DCA against a loop over places', ours, loop, '4 maps of 12×16, 1024 wide')]
 
 def measure():
     "ViTPose against mmpose's, in a python that has both"
