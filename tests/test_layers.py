@@ -31,6 +31,7 @@ evaluate.posetrack
 evaluate.metrics
 evaluate.errors
 audit
+corrections
 evaluate.impact
 browse ablate
 collect
@@ -48,7 +49,7 @@ grading
 report
 inspection
 player
-demo
+demo site
 cli
 """.strip().splitlines()
 FLOOR = {module: floor for floor,line in enumerate(FLOORS) for module in line.split()}
