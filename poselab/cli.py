@@ -398,15 +398,17 @@ def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, as_j
 @click.option('--least', type=click.FloatRange(0, 1), default=.2, show_default=True, help='Leave doubts out that are less likely errors than this.')
 @click.option('--top', type=click.IntRange(0), default=20, show_default=True, help='Doubts that are printed.')
 @click.option('--report', type=FILE, help='Also one .html page, with the people in question.')
+@click.option('--export', 'mended', type=FILE, help='Also a mended copy of LABELS (COCO): remedies of doubts likelier than not, and a log of them.')
 @click.option('--skip-faulty', is_flag=True, help='Leave faulty records out and say which, instead of stopping.')
-def audit(labels, images, pred, against, split, pictures, least, top, report, skip_faulty, as_json):
+def audit(labels, images, pred, against, split, pictures, least, top, report, mended, skip_faulty, as_json):
     """Which labels look wrong, and why?
 
-    LABELS is an annotation file. Every doubt has a reason in words, a likelihood and, where there is one, a remedy. Nothing is changed.
+    LABELS is an annotation file. Every doubt has a reason in words, a likelihood and, where there is one, a remedy. LABELS stay as they are.
 
     \b
     poselab audit annotations.json --report doubts.html
     poselab audit train.json --against val.json
+    poselab audit train.json --export mended.json
     """
     from poselab.audit import Limits, audit
     from poselab.data.datasets import read_any, read_predictions
@@ -421,6 +423,9 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, sk
     if report:
         from poselab.inspection import audit_page
         out['report'] = str(audit_page(data, doubts, report))
+    if mended:
+        from poselab.corrections import changes_of, export_coco
+        out['mended'] = export_coco(labels, changes_of(doubts, max(least, .5)), mended)
     return out | dict(findings=doubts.records()) if as_json else dict(text=audit_text(out, doubts[:top], data))
 
 # %% ../nbs/31_cli.ipynb #c036
@@ -431,6 +436,7 @@ def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
         where = data.info(f.image_id).file if f.image_id >= 0 else 'the whole set'
         lines.append(f'{f.chance:>5.0%}  {where}' + (f', person {f.person}' if f.person >= 0 else '') + f': {f.why}')
     lines += [f'not asked: {k.replace("_", " ")}, {why}' for k,why in out['skipped'].items()]
+    if m := out.get('mended'): lines.append(f'mended: {m["out"]} ({m["changed"]} annotations changed, {m["removed"]} removed; see {m["log"]})')
     return '\n'.join(lines + ([f'report: {out["report"]}'] if 'report' in out else []))
 
 # %% ../nbs/31_cli.ipynb #c038

@@ -279,3 +279,16 @@ def test_numbers_that_make_no_sense_are_refused_before_the_work(dancers, tmp_pat
         assert option[0] in refused('score', truth, truth, '--no-page', *option)
     assert 'make the folder' in refused('export', dancers/'images', '--out', tmp_path/'no'/'x.json')
     assert '.json' in refused('export', dancers/'images', '--out', tmp_path/'x.html')
+
+def test_an_audit_writes_a_mended_copy_and_says_what_it_changed(tmp_path):
+    from poselab.audit import plant
+    from poselab.data.datasets import write_coco
+    from poselab.data.figures import rendered_dataset
+    labels = write_coco(plant(rendered_dataset(60, seed=3), 'swap_arms', .05, seed=1)[0], tmp_path/'labels.json')
+    before = labels.read_bytes()
+    got = answer('audit', labels, '--export', tmp_path/'mended.json')['mended']
+    old,new = (json.loads(p.read_text()) for p in (labels, tmp_path/'mended.json'))
+    assert got['changed'] == sum(a != b for a,b in zip(old['annotations'], new['annotations'])) > 0 and labels.read_bytes() == before
+    assert {r['by'] for r in json.loads((tmp_path/'mended.changes.json').read_text())} == {'audit'}
+    assert 'annotations changed' in ask('audit', labels, '--export', tmp_path/'mended.json').stdout
+    assert 'original' in refused('audit', labels, '--export', labels)
