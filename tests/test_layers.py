@@ -32,7 +32,7 @@ evaluate.metrics
 evaluate.errors
 audit
 corrections
-evaluate.impact
+evaluate.impact compare
 browse ablate
 collect
 score.angles
