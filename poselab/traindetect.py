@@ -21,6 +21,7 @@ from .data.augment import AugmentConfig, random_colour_matrix
 from .data.datasets import read_coco, read_lspet
 from .data.figures import backdrop, rendered_dataset
 from .models.rtmdet import LAB, RTMDet, RTMDetConfig, level_points, pair_iou, pick
+from .evaluate.metrics import ap_of_boxes
 from .detect import GREY, as_input, load_detector, save_detector
 from .train import RENDERED_VAL_SEED, EpochSampler, _one_thread, _same_recipe, optimizer_for, trainer_for
 
@@ -342,17 +343,11 @@ def box_ap(
     found:list, # corners (P, 4) and scores (P,) of each picture
 ) -> dict: # AP over IoU .50 to .95, AP50, AP75, 0 to 1
     "COCO average precision of boxes"
-    from faster_coco_eval import COCO, COCOeval_faster
-    def table(boxes, scores=None):
-        scores = scores or [[0.]*len(b) for b in boxes]
-        rows = [(i, *map(float, b), s) for i,(bs,ss) in enumerate(zip(boxes, scores), 1) for b,s in zip(bs, ss)]
-        rows = [dict(id=n, image_id=i, category_id=1, iscrowd=0, area=(x1-x0)*(y1-y0), bbox=[x0, y0, x1-x0, y1-y0], score=float(s))
-                for n,(i,x0,y0,x1,y1,s) in enumerate(rows, 1)]
-        return COCO(dict(images=[dict(id=i+1) for i in range(len(truth))], annotations=rows, categories=[dict(id=1)]))
-    boxes,scores = [[f[k] for f in found] for k in (0, 1)]
-    ev = COCOeval_faster(table(truth), table(boxes, scores), 'bbox', print_function=lambda *_: None)
-    ev.run()
-    return dict(zip(('AP', 'AP50', 'AP75'), ev.stats[:3].tolist()))
+    def rows(boxes): # picture from 1, and x, y, width, height
+        c = np.concatenate([np.reshape(b, (-1, 4)) for b in boxes] or [np.zeros((0, 4))]).astype(float)
+        return np.repeat(np.arange(1, len(boxes) + 1), [len(b) for b in boxes]), np.concatenate([c[:, :2], c[:, 2:] - c[:, :2]], 1)
+    scores = np.concatenate([np.ravel(s) for _,s in found] or [np.zeros(0)])
+    return ap_of_boxes(*rows(truth), *rows([b for b,_ in found]), scores, len(truth))
 
 # %% ../nbs/23b_train_detector.ipynb #c042
 class DetectModule(L.LightningModule):

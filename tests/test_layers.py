@@ -23,12 +23,12 @@ modules.coordinate modules.pyramid
 models.cspnext models.hrnet models.vit
 models.rtmpose models.rtmdet models.dancehrnet models.rhpnet models.vremd models.yolopose
 models.checkpoints
+evaluate.posetrack
+evaluate.metrics
 detect track onnx_export
 predict
 train
 traindetect studies
-evaluate.posetrack
-evaluate.metrics
 evaluate.errors
 audit
 corrections

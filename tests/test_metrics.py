@@ -2,7 +2,8 @@
 import contextlib, io
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from poselab.evaluate.metrics import (AP_NAMES, area_ap, best_first, coco_ap, evaluate, keypoint_groups, keypoint_similarity, mpii_multiperson_map,
+from poselab.data.figures import rendered_dataset
+from poselab.evaluate.metrics import (AP_NAMES, ap_of_boxes, area_ap, best_first, box_ap, coco_ap, evaluate, says_boxes, keypoint_groups, keypoint_similarity, mpii_multiperson_map,
                                       oks, oks_rows, pair, pck, pck_torso, pckh, same_image)
 from poselab.records import ImageInfo, Instances, PoseData
 from poselab.schema import load_schema
@@ -359,3 +360,38 @@ def test_multiperson_map_is_refused_in_words_where_it_means_nothing(change, word
     people, pred, n = random_case(1)
     g,p = change(people, pred)
     with pytest.raises(ValueError, match=words): mpii_multiperson_map(data(g, n=n), p)
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 10**6))
+def test_ap_of_boxes_is_that_of_pycocotools(seed):
+    pytest.importorskip('pycocotools')
+    from pycocotools.coco import COCO as Api
+    from pycocotools.cocoeval import COCOeval
+    rng,n = np.random.default_rng(seed),4
+    image,found_image = np.sort(rng.integers(1, n + 1, 9)),rng.integers(1, n + 1, 14)
+    boxes = np.concatenate([rng.uniform(0, 90, (9, 2)), rng.uniform(5, 60, (9, 2))], 1)
+    found = np.concatenate([boxes + rng.normal(0, 3, boxes.shape), rng.uniform(1, 50, (5, 4))]).clip(.5)
+    found_image[:9],score,crowd = image,rng.permutation(14)/14,rng.random(9) < .2
+    rows = lambda i, b, **more: [dict(id=k + 1, image_id=int(x), category_id=1, bbox=y.tolist(), area=float(y[2]*y[3]), **{c: v[k].item() for c,v in more.items()})
+                                 for k,(x,y) in enumerate(zip(i, b))]
+    gt,dt = Api(),Api()
+    head = dict(images=[dict(id=k) for k in range(1, n + 1)], categories=[dict(id=1, name='person')], info={})
+    gt.dataset = dict(head, annotations=rows(image, boxes, iscrowd=crowd.astype(int)))
+    dt.dataset = dict(head, annotations=rows(found_image, found, score=score, iscrowd=np.zeros(14, int)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        gt.createIndex(); dt.createIndex()
+        ev = COCOeval(gt, dt, 'bbox'); ev.evaluate(); ev.accumulate(); ev.summarize()
+    ours = ap_of_boxes(image, boxes, found_image, found, score, n, crowd)
+    assert np.allclose([ours[k] for k in ('AP', 'AP50', 'AP75')], ev.stats[:3])
+
+
+def test_boxes_are_judged_only_where_a_model_said_its_own():
+    truth = rendered_dataset(6, 3)
+    g = truth.instances
+    given = Instances.make(g.keypoints + 1, bbox=g.bbox, image_id=g.image_id, score=np.ones(len(g)))
+    around = Instances.make(g.keypoints + 1, image_id=g.image_id, score=np.ones(len(g)))
+    own = given.replace(bbox=g.bbox + [2, 2, -1, 3])
+    for pred in (given, around, own[:0]): assert not says_boxes(truth, pred) and 'box AP' not in evaluate(truth, pred)
+    assert evaluate(truth, own)['box AP'] == box_ap(truth, own)['AP'] > .6
+    assert says_boxes(truth, own)
