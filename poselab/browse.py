@@ -9,7 +9,7 @@ __all__ = ['WRONG', 'CROP', 'SHOWN_BY_BROWSERS', 'NO_DATABASE', 'VISIBLE_WORDS',
            'view_sheet', 'open_app']
 
 # %% ../nbs/26_browse.ipynb #c002
-import logging, os, socket, subprocess, time, urllib.request
+import logging, os, shutil, socket, subprocess, time, urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 import cv2, numpy as np
@@ -391,6 +391,17 @@ def _connect(fo, tries=3):
             kept.append(getattr(database, '_db_service', None)) # kept alive: the next try finds it running
             database._db_service = None
 
+def _offer_plugin(fo):
+    "Let the App find our panel (page 26b): FiftyOne looks into one folder, so a link goes into a folder that you use already"
+    ours,theirs = Path(find_spec('poselab').origin).parent/'fo_plugin',Path(fo.config.plugins_dir)
+    chosen = 'FIFTYONE_PLUGINS_DIR' in os.environ or (theirs.is_dir() and any(theirs.iterdir()))
+    if not chosen: os.environ['FIFTYONE_PLUGINS_DIR'] = fo.config.plugins_dir = str(ours)
+    elif theirs.resolve() != ours.resolve() and not (theirs/'poselab').exists():
+        theirs.mkdir(parents=True, exist_ok=True)
+        (theirs/'poselab').unlink(missing_ok=True) # a link that leads nowhere
+        try: (theirs/'poselab').symlink_to(ours, target_is_directory=True)
+        except OSError: shutil.copytree(ours, theirs/'poselab') # links are not for everybody
+
 def start_database(
     name:str=None, # database to use, default 'poselab' or what FIFTYONE_DATABASE_NAME says
 ): # the module fiftyone, connected
@@ -403,6 +414,7 @@ def start_database(
     if fo.config.database_name != want:
         raise RuntimeError(f"FiftyOne is already running on database '{fo.config.database_name}', not '{want}': "
                            "call start_database before anything imports fiftyone, or restart Python")
+    _offer_plugin(fo)
     fo.config.show_progress_bars = False
     logging.getLogger('fiftyone').setLevel(logging.ERROR) # else it speaks of remote Apps and of options nobody set
     _connect(fo)
