@@ -6,13 +6,13 @@
 __all__ = ['NETWORKS', 'AHEAD', 'network', 'LoadedModel', 'save_weights', 'shipped_poses', 'weights_path', 'load_weights',
            'find_people', 'hog_detector', 'default_detector', 'outputs', 'cut_inputs', 'as_instances', 'as_people',
            'Runner', 'keypoints_in', 'people_in', 'Source', 'whole_boxes', 'open_source', 'batches', 'next_boxes',
-           'look', 'distinct', 'carry', 'number', 'Predictor', 'PeopleDetector', 'predict_dataset', 'save_stream',
-           'predict_clip']
+           'look', 'distinct', 'carry', 'number', 'Predictor', 'PeopleDetector', 'open_detector', 'predict_dataset',
+           'save_stream', 'predict_clip']
 
 # %% ../nbs/22a_predict.ipynb #c003
 import json, warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import cv2, numpy as np, torch
 from torch import Tensor, nn
@@ -546,6 +546,16 @@ class PeopleDetector:
         sure = (people.score >= self.score) & (size > 0).all(1)
         return np.concatenate([lo, size], 1)[sure], people.score[sure]
 
+def open_detector(
+    name_or_file, # 'hog', a shipped name, or a file: of a detector, or of a network that sees everybody
+): # picture -> (boxes (P, 4) px, scores (P,))
+    "Whatever finds people, by its name; the file itself says which kind it is"
+    from poselab.detect import FORMAT, Detector
+    if name_or_file == 'hog': return hog_detector
+    file = Path(name_or_file)
+    boxes_only = name_or_file == 'people' or (file.is_file() and file.suffix == '.safetensors' and read_note(file)[1].get('format') == FORMAT)
+    return (Detector if boxes_only else PeopleDetector)(name_or_file)
+
 # %% ../nbs/22a_predict.ipynb #c043
 def _chunks(predictor, data, rows, progress):
     "Inputs, matrices and rows of a data set, about one batch at a time"
@@ -564,10 +574,12 @@ def predict_dataset(
     predictor:Predictor, # weights at work
     data:PoseData, # pictures and boxes; its keypoints are not looked at
     progress:bool=True, # show a bar
-) -> Instances: # one row per box with an area that is no crowd, in the data's order; of a bottom-up network everybody it finds
+    find:bool=False, # let the detector look for people and leave the annotated boxes alone
+) -> Instances: # one row per box with an area that is no crowd, in the data's order; of a bottom-up network, or with `find`, everybody who is found
     "Prediction in the annotated boxes, or on whole pictures"
-    if predictor.bottom_up: return Instances.cat([Instances.empty(predictor.schema.num_keypoints), *predictor.stream(data, track=False, progress=progress)])
-    inst = data.instances
+    inst,nobody = data.instances,Instances.empty(predictor.schema.num_keypoints)
+    if predictor.bottom_up or find:
+        return Instances.cat([nobody, *predictor.stream(replace(data, instances=inst[:0]), track=False, progress=progress)])
     rows = np.flatnonzero((inst.bbox[:, 2:] > 0).all(1) & np.isfinite(inst.bbox).all(1) & ~inst.iscrowd)
     K = predictor.schema.num_keypoints
     xy,conf = np.full((len(inst), K, 2), np.nan),np.zeros((len(inst), K))
@@ -577,7 +589,7 @@ def predict_dataset(
     return as_instances(xy[rows], conf[rows], inst.bbox[rows], image_id=inst.image_id[rows],
         id=inst.id[rows], track_id=inst.track_id[rows], area=inst.area[rows])
 
-# %% ../nbs/22a_predict.ipynb #c052
+# %% ../nbs/22a_predict.ipynb #c054
 def save_stream(
     pairs, # (picture, Instances), from `Predictor.watch`
     schema:PoseSchema, # of the predictor
@@ -609,7 +621,7 @@ def _one_size(frames):
         size = size or img.shape[1::-1]
         yield img if img.shape[1::-1] == size else cv2.resize(img, size)
 
-# %% ../nbs/22a_predict.ipynb #c056
+# %% ../nbs/22a_predict.ipynb #c058
 def predict_clip(
     predictor:Predictor, # weights at work
     clip:Clip, # frames in order

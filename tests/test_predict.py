@@ -252,3 +252,18 @@ def test_memory_does_not_grow_with_the_length_of_a_film(loaded):
 def test_a_torch_checkpoint_given_as_weights_names_the_reader_for_it(tmp_path):
     torch.save(dict(state_dict={}), tmp_path/'rtmpose.pth')
     with pytest.raises(ValueError, match='load_mmpose_checkpoint'): load_weights(tmp_path/'rtmpose.pth')
+
+
+def test_a_detector_is_opened_by_name_and_looks_for_people_instead_of_the_annotated_boxes():
+    from poselab.detect import Detector
+    from poselab.predict import PeopleDetector, hog_detector, open_detector
+    assert open_detector('hog') is hog_detector and isinstance(open_detector('people'), Detector)
+    assert isinstance(open_detector('rendered-crowd'), PeopleDetector)
+    with pytest.raises(ValueError, match='finds none'): open_detector('lspet')
+    data = rendered_dataset(3, seed=5)
+    whole = lambda img: (np.array([[0., 0, *img.shape[1::-1]]]), np.ones(1))
+    predictor = Predictor('rendered', detector=whole)
+    found = predict_dataset(predictor, data, progress=False, find=True)
+    assert len(found) == 3 and np.allclose(found.bbox[:, :2], 0) # one box a picture, whoever is in it
+    given = predict_dataset(predictor, data, progress=False)
+    assert len(given) == len(data.instances) and np.allclose(given.bbox, data.instances.bbox)
