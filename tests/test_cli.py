@@ -292,3 +292,13 @@ def test_an_audit_writes_a_mended_copy_and_says_what_it_changed(tmp_path):
     assert {r['by'] for r in json.loads((tmp_path/'mended.changes.json').read_text())} == {'audit'}
     assert 'annotations changed' in ask('audit', labels, '--export', tmp_path/'mended.json').stdout
     assert 'original' in refused('audit', labels, '--export', labels)
+
+def test_eval_and_export_look_for_people_with_a_named_detector(dancers, tmp_path):
+    files = ('--gt', dancers/'truth.json', '--images', dancers/'images', '--weights', 'rendered')
+    told,alone = answer('eval', *files),answer('eval', *files, '--detector', 'people')
+    assert told['predictions'] == told['people'] and 'box AP' not in told
+    assert 0 < alone['predictions'] and alone['AP'] <= told['AP'] + .1 and 0 < alone['box AP'] <= 1
+    out = answer('export', dancers/'truth.json', '--images', dancers/'images', '--weights', 'rendered', '--detector', 'people', '--out', tmp_path/'p.json')
+    assert out['people'] == alone['predictions']
+    wrong = ask('eval', '--gt', dancers/'truth.json', '--pred', tmp_path/'p.json', '--detector', 'people')
+    assert wrong.exit_code == 2 and 'already' in wrong.stderr
