@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 QUIET  := OMP_NUM_THREADS=1 MPLBACKEND=agg POSELAB_NO_APP=1
 OLD    := 'import sys; sys.exit(not (3,10) <= sys.version_info[:2] <= (3,12))'
 
-.PHONY: help setup demo test lab check bench export clean constraints hooks
+.PHONY: help setup demo test lab check bench docs export clean constraints hooks
 
 help:    ## what each command does
 	@sed -n 's/^\([a-z]*\): .*## /make \1	/p' Makefile | expand -t 20
@@ -40,6 +40,9 @@ export: $(READY) ## write poselab/ from the notebooks
 
 bench: $(READY)  ## time poselab beside its peers and write tests/bench/README.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.bench
+
+docs: $(READY)   ## the site: pages, course, reference, cards; open _docs/index.html
+	$(QUIET) $(BIN)/python -c 'from poselab.site import main; main()'
 
 clean:           ## remove the environment, the outputs and the caches
 	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .hypothesis _docs _proc

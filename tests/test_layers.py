@@ -34,7 +34,7 @@ audit
 corrections
 evaluate.impact compare
 browse ablate
-collect
+collect plugin
 score.angles
 score.align score.running
 score.dance
@@ -47,7 +47,7 @@ labs apps
 sandbox
 grading
 report
-inspection
+inspection shards
 player
 demo site
 cli
