@@ -4,6 +4,7 @@ os.environ.setdefault('FIFTYONE_DATABASE_NAME', f'poselab_test_{os.getpid()}')  
 os.environ.setdefault('FIFTYONE_DO_NOT_TRACK', 'true')
 import cv2, numpy as np, pytest
 from poselab import browse
+from poselab.audit import Finding, Findings, audit, plant
 from poselab.data.figures import rendered_dataset
 from poselab.evaluate.errors import KEYPOINT_ERRORS, diagnose, error_counts, plant_faults
 from poselab.records import ImageInfo, ImageSource, Instances, PoseData
@@ -120,7 +121,7 @@ def test_both_datasets_persist_and_know_their_skeleton(built):
 
 def test_saved_views_open_and_hold_what_their_names_say(built):
     d, _, images, people = built
-    assert {'lowest OKS first', 'confident and wrong', 'missed people', 'background', 'duplicates', 'label questions',
+    assert {'lowest OKS first', 'confident and wrong', 'hard occlusions', 'rarest poses', 'missed people', 'background', 'duplicates', 'label questions',
             *(f'error: {e}' for e in WRONG)} == set(people.list_saved_views())
     counts = {v: len(people.load_saved_view(v)) for v in people.list_saved_views()}
     for e in WRONG: assert counts[f'error: {e}'] == (d.error == e).any(1).sum() > 0
@@ -225,3 +226,226 @@ def test_another_process_sees_the_same_datasets(built):
 def test_asking_for_another_database_after_the_start_is_refused(fo, monkeypatch):
     monkeypatch.setenv('FIFTYONE_DATABASE_NAME', 'x')
     with pytest.raises(RuntimeError, match='already running'): browse.start_database('another')
+
+
+# --- findings, other models, large sets ----------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def rich(fo, tmp_path_factory):
+    "A dataset with planted label faults, their findings, and two models"
+    truth = rendered_dataset(40, seed=5)
+    truth, _, _ = plant(truth, 'swap_legs', rate=.2, seed=1)
+    truth, _, _ = plant(truth, 'origin', rate=.1, seed=2)
+    truth.instances.visible[3] = 0
+    a, b = (plant_faults(truth, seed=s, rate=.1)[0] for s in (0, 1))
+    b = b[np.arange(len(b)) != 5]
+    found = audit(truth)
+    found = Findings([*found, Finding('missing', -1, -1, 'nose', .5, 1., 0., 'noses are missing'),
+                      Finding('near_duplicate', truth.images[2].id, -1, None, .9, 1., 0., 'seen twice')])
+    name, d = f'rich_{os.getpid()}', diagnose(truth, a)
+    images, people = browse.build(truth, a, d, name, tmp_path_factory.mktemp('rich'), found, {'Model B': b}, model='A', labels='x/labels.json')
+    yield truth, d, found, b, name, images, people
+    browse.delete_built(name)
+
+
+def test_plain_labels_are_what_fiftyone_itself_would_store(fo):
+    truth, _, d = scene()
+    ignore = lambda x: {k: [ignore(i) for i in v] if k in ('keypoints', 'polylines', 'detections') else v for k, v in dict(x).items() if k != '_id'}
+    place = lambda xy: browse.to_rel(xy, (256, 192))
+    finding = [(4, Finding('limb', 1, 1, 'nose', .5, 1., 0., 'why', None, 0))]
+    for make in (lambda m: browse._truth_label(m, d, 1, place), lambda m: browse._pred_label(m, d, 0, place, np.full(99, 'x')),
+                 lambda m: m.Polylines(polylines=browse._limb_labels(m, place(truth.instances.keypoints[0]), np.ones(17, bool), truth.schema)),
+                 lambda m: browse._box_label(m, d, 0, (256, 192)), lambda m: browse._finding_labels(m, d, finding, place, (256, 192))):
+        slow, quick = make(fo), make(browse.PlainLabels(fo))
+        np.testing.assert_equal(ignore(quick), ignore(slow.to_mongo()))
+        assert type(slow).from_dict(quick) is not None
+
+
+def test_every_finding_about_a_picture_or_person_is_one_point_with_its_reason(rich):
+    truth, d, found, _, _, images, people = rich
+    labels = {k.finding_id: (s.image_id, k) for s in images for k in s.findings.keypoints}
+    assert sorted(labels) == [i for i, f in enumerate(found) if f.image_id >= 0]
+    for i, (image, k) in labels.items():
+        f = found[i]
+        assert (k.label, k.reason, k.ann_id, k.severity, k.verdict, image) == (f.check, f.why, f.person, f.severity, 'open', f.image_id)
+        assert np.isclose(k.chance, f.chance) and len(k.points) == 1 and np.isfinite(k.points).all() and k.joint == (f.keypoint or '')
+    origin = [k for _, k in labels.values() if k.label == 'origin']
+    assert origin and all(np.allclose(k.points, browse.to_rel([[0, 0]], (256, 192))) for k in origin)
+    assert images.info['whole_set'] == ['noses are missing'] and images.info['labels'].endswith('x/labels.json') and os.path.isabs(images.info['labels'])
+
+
+def test_findings_are_tags_checks_and_views_likeliest_first(rich):
+    truth, d, found, _, _, images, people = rich
+    for s in people:
+        mine = [f for f in found if f.person == s.ann_id and f.image_id == s.image_id and s.ann_id >= 0]
+        assert set(s.checks) == {f.check for f in mine} and s.n_findings == len(mine)
+        assert {browse.audit_tag(c) for c in s.checks} == {t for t in s.tags if t.startswith('audit')}
+        assert np.isclose(s.chance, max([f.chance for f in mine], default=0))
+    view = people.load_saved_view('audit: swap legs')
+    chances = [max(k.chance for k in s.findings.keypoints) for s in view]
+    assert len(view) == len({f.person for f in found if f.check == 'swap_legs'}) > 3 and chances == sorted(chances, reverse=True)
+    assert all(k.label == 'swap_legs' for s in view for k in s.findings.keypoints)
+    assert 'audit: near duplicate' in images.list_saved_views() and 'audit: near duplicate' not in people.list_saved_views()
+    assert 'audit: missing' not in images.list_saved_views()
+    assert len(images.match_tags('audit: origin')) == len({f.image_id for f in found if f.check == 'origin'})
+
+
+def test_a_person_without_keypoints_gets_a_crop_if_the_audit_asks_about_it(rich):
+    truth, d, found, _, _, _, people = rich
+    forgotten = Finding('forgotten', int(truth.instances.image_id[3]), int(truth.instances.id[3]), None, .9, 1., 0., '', None, 3)
+    d = diagnose(truth, d.pred[np.arange(len(d.pred)) != 3])
+    assert d.gt_status[3] == 'ignored' and (3, -1) in browse.people_rows(d, [forgotten]) and (3, -1) not in browse.people_rows(d)
+
+
+def test_findings_of_another_data_set_are_refused(fo, tmp_path):
+    truth, pred, d = scene(2)
+    with pytest.raises(ValueError, match=r'person 77.*audit\(truth\) again'):
+        browse.build(truth, pred, d, 'x', tmp_path, [Finding('limb', 1, 77, None, .5, 1., 0., '', None, 0)])
+
+
+def test_a_second_model_stands_beside_the_first(rich):
+    truth, d, _, b, _, images, people = rich
+    assert images.count('predictions_model_b.keypoints') == len(b) and images.skeletons['predictions_model_b'].labels == list(truth.schema.names)
+    assert set(images.distinct('limbs_model_b.polylines.side')) == {'left', 'right', 'centre'}
+    other = diagnose(truth, b)
+    for s in people.match({'ann_id': {'$gte': 0}}):
+        p = int(np.flatnonzero(truth.instances.id == s.ann_id)[0])
+        assert np.isclose(s.oks_model_b, other.oks[other.gt_det[p]] if other.gt_det[p] >= 0 else 0 if other.gt_status[p] != 'ignored' else np.nan, equal_nan=True)
+    view = people.load_saved_view('A and Model B disagree')
+    asked = {s.id for s in people if s.agree_model_b < .5 or abs(s.oks - s.oks_model_b) > .3}
+    assert set(view.values('id')) == asked and 0 < len(view) < len(people)
+    assert view.values('agree_model_b') == sorted(view.values('agree_model_b'))
+    fields = {f['path'] for f in people.app_config.color_scheme.fields}
+    assert 'pred_model_b' in fields and 'A and Model B disagree' in images.list_saved_views()
+    groups = {g.name: g.paths for g in people.app_config.sidebar_groups}
+    assert 'oks_model_b' in groups['what went wrong'] and 'pred_model_b' in groups['drawings']
+
+
+def test_a_build_without_audit_and_second_model_takes_their_views_away(fo, tmp_path):
+    truth, pred, d = scene(3)
+    name = f'less_{os.getpid()}'
+    found = Findings([Finding('few', 1, int(truth.instances.id[0]), None, .9, 1., 0., 'few', None, 0)])
+    _, people = browse.build(truth, pred, d, name, tmp_path, found, dict(b=pred))
+    assert {'audit: few', 'predictions and b disagree'} <= set(people.list_saved_views())
+    _, people = browse.build(truth, pred, d, name, tmp_path)
+    assert not {'audit: few', 'predictions and b disagree'} & set(people.list_saved_views()) and people.match_tags('audit: few').count() == 0
+    browse.delete_built(name)
+
+
+def test_tags_of_a_person_outlive_a_new_build(fo, tmp_path):
+    truth, pred, d = scene(3)
+    name = f'tags_{os.getpid()}'
+    images, people = browse.build(truth, pred, d, name, tmp_path)
+    who = people.match({'ann_id': {'$gte': 0}}).first().ann_id
+    people.match({'ann_id': who}).tag_samples('label question'); images.limit(1).tag_samples('nice')
+    images, people = browse.build(truth, pred[:0], diagnose(truth, pred[:0]), name, tmp_path)
+    assert people.load_saved_view('label questions').values('ann_id') == [who] and images.match_tags('nice').values('image_id') == [truth.images[0].id]
+    browse.delete_built(name)
+
+
+class Killed(Exception): pass
+
+
+def test_an_interrupted_build_goes_on_and_half_a_dataset_does_not_open(fo, tmp_path, monkeypatch):
+    truth, pred, d = scene(12)
+    name, write, calls, written = f'half_{os.getpid()}', browse._write, [], []
+    monkeypatch.setattr(browse, 'BATCH', 4)
+    def dies(fo, ds, samples, rows, known):
+        calls.append(len(rows))
+        if len(calls) == 3: ds.add_samples([fo.Sample(**s) for s in samples]); raise Killed # bare samples, fields never came
+        write(fo, ds, samples, rows, known)
+    monkeypatch.setattr(browse, '_write', dies)
+    with pytest.raises(Killed): browse.build(truth, pred, d, name, tmp_path)
+    with pytest.raises(ValueError, match='half written: build it again'): browse.open_app(name)
+    def counts(fo, ds, samples, rows, known): written.append(len(rows)); write(fo, ds, samples, rows, known)
+    monkeypatch.setattr(browse, '_write', counts)
+    images, people = browse.build(truth, pred, d, name, tmp_path)
+    assert written[0] == 4 and sum(written) == 4 + len(people) and len(images) == 12
+    assert images.values('image_id') == [i.id for i in truth.images] and images.info['state'] == people.info['state'] == 'whole'
+    assert images.count('ground_truth.keypoints') == len(truth.instances)
+    browse.delete_built(name)
+
+
+def test_another_job_under_the_name_of_an_interrupted_one_begins_anew(fo, tmp_path, monkeypatch):
+    truth, pred, d = scene(6)
+    name, write = f'anew_{os.getpid()}', browse._write
+    def dies(*args): write(*args); raise Killed
+    monkeypatch.setattr(browse, '_write', dies)
+    with pytest.raises(Killed): browse.build(truth, pred, d, name, tmp_path)
+    monkeypatch.setattr(browse, '_write', write)
+    images, _ = browse.build(truth, pred[:0], diagnose(truth, pred[:0]), name, tmp_path)
+    assert len(images) == 6 and images.count('predictions.keypoints') == 0
+    browse.delete_built(name)
+
+
+def test_two_processes_do_not_write_one_dataset_at_once(fo, tmp_path):
+    import socket
+    truth, pred, d = scene(2)
+    name = f'busy_{os.getpid()}'
+    images, _ = browse.build(truth, pred, d, name, tmp_path)
+    images.info.update(state='writing', writer=[socket.gethostname(), os.getppid()]); images.save()
+    with pytest.raises(RuntimeError, match=f'being written by process {os.getppid()}.*choose another name'): browse.build(truth, pred, d, name, tmp_path)
+    with pytest.raises(ValueError, match='still at it'): browse.open_app(name)
+    images.info.update(writer=[socket.gethostname(), 2**30]); images.save()  # that process is gone
+    assert len(browse.build(truth, pred, d, name, tmp_path)[0]) == 2
+    browse.delete_built(name)
+
+
+def test_with_many_people_those_with_most_to_look_at_get_the_crops(fo, tmp_path):
+    truth, pred, d = scene(8)
+    doubted = int(np.flatnonzero(~np.isin(d.error[d.gt_det], WRONG).any(1))[0]) if (~np.isin(d.error[d.gt_det], WRONG).any(1)).any() else 0
+    found = [Finding('limb', int(truth.instances.image_id[doubted]), int(truth.instances.id[doubted]), None, .9, 1., 0., '', None, doubted)]
+    rows = browse.people_rows(d, found, 6)
+    assert len(rows) == 6 and doubted in [p for p, _ in rows] and rows == sorted(rows, key=lambda r: browse.people_rows(d, found).index(r))
+    left = set(browse.people_rows(d, found)) - set(rows)
+    assert all(d.status[q] == 'matched' for _, q in left)
+    _, people = browse.build(truth, pred, d, (name := f'most_{os.getpid()}'), tmp_path, most_crops=6)
+    assert len(people) == 6 and people.info['people'] == len(browse.people_rows(d))
+    browse.delete_built(name)
+
+
+def test_films_open_by_film_and_frames_in_order_and_people_by_track(fo, tmp_path):
+    from dataclasses import replace
+    truth = rendered_dataset(6, seed=2, people=(1, 1))
+    infos = [replace(im, video=v, frame=f) for im, (v, f) in zip(truth.images, [('b', 2), ('a', 1), ('b', 0), ('a', 0), ('b', 1), ('a', 2)])]
+    truth = PoseData('films', truth.schema, infos, truth.instances.replace(track_id=7), truth.source)
+    pred, _ = plant_faults(truth, seed=0, rate=.1)
+    name = f'films_{os.getpid()}'
+    images, people = browse.build(truth, pred, diagnose(truth, pred), name, tmp_path)
+    view = images.load_saved_view('films')
+    assert len(view) == 2 and all(g.values('frame_number') == [0, 1, 2] for g in view.iter_dynamic_groups())
+    tracks = people.load_saved_view('tracks')
+    assert sorted(g.first().track for g in tracks.iter_dynamic_groups()) == ['a/7', 'b/7']
+    assert set(images.distinct('ground_truth.keypoints.index')) == {7} and set(images.values('ground_truth.keypoints.track_id', unwind=True)) == {7}
+    assert browse._to_open(fo, name)._is_dynamic_groups
+    browse.delete_built(name)
+
+
+# --- bad input -----------------------------------------------------------------------------------------------
+
+def test_missing_and_broken_pictures_are_grey_and_named_once(fo, tmp_path):
+    truth = rendered_dataset(4, seed=1)
+    (tmp_path/'in').mkdir()
+    for i in truth.images: cv2.imwrite(str(tmp_path/f'in/{i.id}.png'), truth.image(i.id)[...,::-1])
+    infos = [ImageInfo(i.id, f'{i.id}.png', i.width, i.height) for i in truth.images]
+    (tmp_path/f'in/{infos[1].file}').unlink(); (tmp_path/f'in/{infos[3].file}').unlink()
+    truth = PoseData('holes', truth.schema, infos, truth.instances, ImageSource(tmp_path/'in'))
+    pred, _ = plant_faults(truth, seed=0)
+    name = f'holes_{os.getpid()}'
+    with pytest.warns(UserWarning) as said: images, people = browse.build(truth, pred, diagnose(truth, pred), name, tmp_path/'out')
+    said = [str(w.message) for w in said if 'grey' in str(w.message)]
+    assert len(said) == 1 and 'holes: 2 pictures cannot be read' in said[0] and infos[1].file in said[0]
+    assert len(images) == 4 and len(people) == len(browse.people_rows(diagnose(truth, pred)))
+    grey = [len(np.unique(cv2.imread(f))) == 1 for f in images.values('filepath')]
+    assert grey == [False, True, False, True]
+    browse.delete_built(name)
+
+
+def test_a_database_that_is_down_says_so_and_where_its_log_is(monkeypatch):
+    class Fo:
+        class config: database_dir = 'there'
+        def list_datasets(self): raise ConnectionError('connection refused')
+    pytest.importorskip('fiftyone')
+    from fiftyone.core.odm import database
+    monkeypatch.setattr(database, '_db_service', None)
+    with pytest.raises(RuntimeError, match='connection refused.*\n.*there/log'): browse._connect(Fo(), tries=2)
