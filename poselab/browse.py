@@ -624,6 +624,7 @@ def build(
     lost.say(truth.name)
     return tuple(out)
 
+# %% ../nbs/26_browse.ipynb #c042
 def _check_findings(truth, findings):
     g = truth.instances
     for f in findings:
@@ -653,7 +654,7 @@ def delete_built(
     for n in (f'{name}-images', f'{name}-people'):
         if fo.dataset_exists(n): fo.delete_dataset(n)
 
-# %% ../nbs/26_browse.ipynb #c043
+# %% ../nbs/26_browse.ipynb #c044
 def mongod_file() -> Path: # None where the installed FiftyOne has no server
     "The database server that came with FiftyOne; found without importing it"
     home = Path(next(iter(find_spec('fiftyone').submodule_search_locations)))
@@ -672,7 +673,7 @@ def database_problem() -> str: # '' where all is well, else what is wrong and wh
     return no(f'{file.name} does not run here: {(got.stderr or got.stdout).strip()[:200]}',
               'It needs libcurl 4 and OpenSSL 3 (Debian: apt install libcurl4 libssl3); or set FIFTYONE_DATABASE_URI.')
 
-# %% ../nbs/26_browse.ipynb #c044
+# %% ../nbs/26_browse.ipynb #c045
 FIFTYONE_SETTINGS = dict(FIFTYONE_DATABASE_NAME='poselab', FIFTYONE_DO_NOT_TRACK='true',
                          FIFTYONE_DATABASE_VALIDATION='false')
 
@@ -717,7 +718,7 @@ def start_database(
     _connect(fo)
     return fo
 
-# %% ../nbs/26_browse.ipynb #c049
+# %% ../nbs/26_browse.ipynb #c050
 def _free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -744,7 +745,7 @@ def _serve(address, port, seconds):
         session._server_services.pop(port).stop()
         raise
 
-# %% ../nbs/26_browse.ipynb #c050
+# %% ../nbs/26_browse.ipynb #c051
 def _view_tile(sample, schema, truth):
     "One stored crop with its pose, wrong keypoints in their error's colour"
     img = cv2.imread(sample.filepath)[...,::-1]
@@ -770,7 +771,7 @@ def view_sheet(
         return s.worst if np.isnan(s.oks) else f'{s.worst}\nOKS {s.oks:.2f}'
     return show_images([_view_tile(s, load_schema(name), truth) for s in samples], [title(s) for s in samples], ncols)
 
-# %% ../nbs/26_browse.ipynb #c051
+# %% ../nbs/26_browse.ipynb #c052
 def _to_open(fo, name):
     "People; films where there are some. Half a dataset is none"
     images,people = (fo.load_dataset(f'{name}-{x}') if fo.dataset_exists(f'{name}-{x}') else None for x in ('images', 'people'))
@@ -781,7 +782,7 @@ def _to_open(fo, name):
                 else ': build it again under the same name, it goes on where it stopped.'))
     return images.load_saved_view(FILMS) if images.has_saved_view(FILMS) else people
 
-# %% ../nbs/26_browse.ipynb #c052
+# %% ../nbs/26_browse.ipynb #c053
 def open_app(
     dataset, # one of build's two, a view of it, or a name as given to build
     port:int=None, # default a free one: a server already on a port would be reused, whoever started it
