@@ -80,7 +80,8 @@ def export_onnx(
     net = model if isinstance(model, nn.Module) else model.model
     if example is None:
         if net is model: raise ValueError('export_onnx: a module needs an example input; a LoadedModel brings its own size.')
-        example = torch.randn(batch or 2, 3, *model.codec.input_size[::-1], generator=torch.Generator().manual_seed(0))
+        clip = (3,)*(getattr(getattr(net, 'cfg', None), 'frames', 1) > 1) # three frames, where it looks at video
+        example = torch.randn(batch or 2, *clip, 3, *model.codec.input_size[::-1], generator=torch.Generator().manual_seed(0))
     if batch and len(example) != batch: raise ValueError(f'export_onnx: the example has {len(example)} inputs, batch={batch}.')
     if note is None: note = {} if net is model else onnx_note(model)
     net = fuse(net).float().cpu().eval()
@@ -117,6 +118,7 @@ class OnnxNet:
             raise ValueError(f'{"The model" if file is data else file} is not a whole ONNX model ({str(e).splitlines()[0][:120]}): export or copy it again.') from None
         first = self.session.get_inputs()[0]
         self.input,self.batch = first.name,first.shape[0] if isinstance(first.shape[0], int) else None
+        self.frames = first.shape[1] if len(first.shape) == 5 else 1 # that one input shows
 
     @property
     def note(self) -> dict: return dict(self.session.get_modelmeta().custom_metadata_map) # {word: text}

@@ -243,7 +243,7 @@ class Runner:
         return self._detector
 
     @property
-    def frames(self) -> int: return getattr(getattr(self.net, 'cfg', None), 'frames', 1) # T that one input shows: above 1 the network looks at video
+    def frames(self) -> int: return getattr(self.net, 'frames', 0) or getattr(getattr(self.net, 'cfg', None), 'frames', 1) # T that one input shows: above 1 the network looks at video
 
     @property
     def bottom_up(self) -> bool: return getattr(self.codec, 'bottom_up', False) # one input shows everybody: boxes are neither needed nor used

@@ -1,7 +1,7 @@
 "VREMD: shapes of every step, counts, switches, freezing, streaming"
 import json
 from dataclasses import asdict, replace
-import pytest, torch
+import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from poselab.models.vit import VIT_LAB, ViTPose
 from poselab.models.vremd import VREMD, VREMD_L, VREMD_LAB, FrameFeatures, Stream, VREMDConfig, clip_frames, stream, take_backbone
@@ -258,3 +258,17 @@ def test_a_graph_in_onnx_computes_the_same(which, tmp_path):
     net,x = loud(replace(NANO, **TABLES[which])),clip(NANO, 3)
     file = export_onnx(net, tmp_path/'clip.onnx', example=clip(NANO)) # it compares both before it writes
     with torch.no_grad(): torch.testing.assert_close(torch.as_tensor(OnnxNet(file, threads=1)(x)), net(x)[0], atol=1e-3, rtol=1e-3)
+
+
+def test_a_file_of_the_network_predicts_films_as_the_network_does(tmp_path):
+    from poselab.data.clips import rendered_clips
+    from poselab.onnx_export import export_onnx
+    from poselab.predict import Predictor, load_weights, predict_dataset, save_weights
+    pytest.importorskip('onnxruntime')
+    torch.manual_seed(0)
+    cfg = replace(VREMD_LAB, input_size=(48, 64), num_keypoints=17)
+    loaded = load_weights(save_weights(tmp_path/'clip.safetensors', VREMD(cfg).eval(), 'rendered', half=False))
+    file,data = export_onnx(loaded, tmp_path/'clip.onnx'),rendered_clips(2, 0, card='rendered')
+    ours,theirs = (predict_dataset(Predictor(w, flip_test=False), data, progress=False) for w in (loaded, file))
+    assert Predictor(file).frames == 3 and len(ours)
+    np.testing.assert_allclose(theirs.keypoints, ours.keypoints, atol=.05)
