@@ -142,3 +142,20 @@ def test_what_the_browser_gets_is_strict_json(pair):
 def test_the_screen_is_small_and_needs_no_network():
     screen = W.screen_class()()
     assert len(W.SCREEN) < 4000 and 'http' not in W.SCREEN and len(screen.library) > 10**6
+
+# one slider without Python
+
+def test_a_slide_is_the_figure_that_the_function_would_give():
+    values = (1., 5., 20.)
+    fig = W.slides(lambda beta: W.soft_label_figure(20, beta=beta), beta=values)
+    assert [s.label for s in fig.layout.sliders[0].steps] == [f.name for f in fig.frames] == ['1.0', '5.0', '20.0']
+    for v,frame in zip(values, fig.frames):
+        asked = W.soft_label_figure(20, beta=v)
+        assert frame.layout.title.text == asked.layout.title.text
+        seen = list(fig.data)
+        for i,t in zip(frame.traces, frame.data): seen[i] = t
+        for a,b in zip(seen, asked.data): assert np.array_equal(np.asarray(a.y, float), np.asarray(b.y, float)) and a.name == b.name
+
+def test_what_never_changes_travels_once():
+    fig = W.slides(lambda beta: W.soft_label_figure(20, beta=beta), beta=(1., 5.))
+    assert 0 < len(fig.frames[0].traces) < len(fig.data) and 'template' not in fig.frames[0].layout.to_plotly_json()
