@@ -54,7 +54,7 @@ def grid_explorer(): # ipywidgets VBox
     return live(grid_figure, x=slider('x', 100.3, 90., 110., .1), y=slider('y', 60.8, 50., 70., .1), cell=w.Dropdown(options=[1, 2, 4, 8, 16], value=4, description='px per cell'),
         split=w.Dropdown(options=[.5, 1., 2., 3., 4.], value=2., description='bins per px'), refine=w.Checkbox(False, description='DARK', indent=False))
 
-# %% ../nbs/29e_explorers.ipynb #c012
+# %% ../nbs/29e_explorers.ipynb #c014
 @lru_cache(maxsize=4)
 def demo_person(
     seed:int=18, # of the dancer
@@ -81,7 +81,7 @@ def oks_numbers(
     whole = oks_rows(xy[None], v[None], np.array([area]), moved[None], schema.oks_sigmas)[0]
     return dict(moved=moved[k], ks=float(ks[k]), oks=float(whole), rings=[float(2*schema.oks_sigmas[k]*np.sqrt(-2*area*np.log(s))) for s in (.85, .5)])
 
-# %% ../nbs/29e_explorers.ipynb #c014
+# %% ../nbs/29e_explorers.ipynb #c016
 def _circle(at, r):
     t = np.linspace(0, 2*np.pi, 73)
     return dict(x=at[0] + r*np.cos(t), y=at[1] + r*np.sin(t), mode='lines', hoverinfo='skip')
@@ -110,7 +110,7 @@ def oks_explorer(): # ipywidgets VBox
     names = demo_person()[-1].names
     return live(oks_figure, keypoint=w.Dropdown(options=names, value='left_wrist', description='keypoint'), dx=slider('dx', 0., -40., 40., .5), dy=slider('dy', 0., -40., 40., .5))
 
-# %% ../nbs/29e_explorers.ipynb #c017
+# %% ../nbs/29e_explorers.ipynb #c021
 def mixed_views(
     seed:int=0, # of the views
     flip:float=.5, half_body:float=.3, scale:float=.4, angle:float=80., shift:float=.16, erase:float=.3, grid:float=0., colour:float=1., blur:float=.1, # as AugmentConfig; degrees
@@ -143,7 +143,7 @@ def augmentation_mixer(): # ipywidgets VBox
         angle=slider('turn ±°', 80., 0., 180., 5.), shift=slider('shift', .16, 0., .5, .02), erase=slider('erase', .3, 0., 1., .1), grid=slider('grid', 0., 0., 1., .1),
         colour=slider('colour', 1., 0., 3., .25), blur=slider('blur', .1, 0., 1., .1))
 
-# %% ../nbs/29e_explorers.ipynb #c020
+# %% ../nbs/29e_explorers.ipynb #c024
 PLACE = dict(nose=(0, 9), head=(0, 9.1), head_top=(0, 10), top_head=(0, 10), head_bottom=(0, 8), upper_neck=(0, 8.1), neck=(0, 7.9), thorax=(0, 7.5), chest=(0, 6.6), pelvis=(0, 4.9),
     eye=(.5, 9.6), ear=(1.05, 9.2), shoulder=(1.25, 7.6), elbow=(1.85, 6), wrist=(2.2, 4.5), hip=(.75, 4.9), knee=(.95, 2.6), ankle=(1, .4)) # a figure that faces you; x of the left half
 
@@ -178,7 +178,7 @@ def schema_explorer(): # ipywidgets VBox
     names = [n for n in card_names() if able(n)]
     return live(schema_figure, card=w.Dropdown(options=names, value='coco' if 'coco' in names else names[0], description='card'))
 
-# %% ../nbs/29e_explorers.ipynb #c023
+# %% ../nbs/29e_explorers.ipynb #c027
 @lru_cache(maxsize=4)
 def _predictor(weights):
     from poselab.predict import Predictor
@@ -213,7 +213,7 @@ def pose_figure(weights:str='rendered', picture='dancer 1', sure:float=.2): # as
     who = 'Nobody' if not n['people'] else f'{n["people"]} {"person" if n["people"] == 1 else "people"}, {n["keypoints"]} keypoints'
     return look(fig, f'<b>{who}</b><br>' + small(f'{weights}; the surest person scores {n["best"]:.2f} of 1'), 560)
 
-# %% ../nbs/29e_explorers.ipynb #c024
+# %% ../nbs/29e_explorers.ipynb #c028
 def pose_explorer(
     most:int=1280, # longer sides of a picture are made this long, px
 ): # ipywidgets VBox
