@@ -10,7 +10,7 @@ __all__ = ['WRONG', 'CROP', 'SHOWN_BY_BROWSERS', 'NO_DATABASE', 'VISIBLE_WORDS',
            'start_database', 'view_sheet', 'open_app']
 
 # %% ../nbs/26_browse.ipynb #c002
-import hashlib, logging, os, shutil, socket, subprocess, time, urllib.request, warnings
+import hashlib, json, logging, os, shutil, socket, subprocess, time, urllib.request, warnings
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -20,9 +20,9 @@ from .audit import CHECKS, Findings
 from .compare import Comparison, compare, pose_vectors, rarity, slug
 from .data.geometry import apply, box_to_center_size, input_matrix, warp
 from .draw import CENTRE, LEFT, RIGHT, keypoint_colors, paint_pose, show_images
-from .evaluate.errors import KEYPOINT_ERRORS, ERROR_COLORS, Diagnosis, worst_error, worst_cases
+from .evaluate.errors import KEYPOINT_ERRORS, ERROR_COLORS, Diagnosis, diagnose, worst_error, worst_cases
 from .evaluate.errors import case_matrix, case_title, paint_case
-from .records import ImageSource, inside_name, rows_by_id, write_whole
+from .records import ImageSource, Instances, inside_name, rows_by_id, write_whole
 from .schema import load_schema
 
 # %% ../nbs/26_browse.ipynb #c008
@@ -174,7 +174,7 @@ def _finding_labels(fo, d, found, place, size): # found: [(number, Finding)]
     "One single-point label per finding; a place off the picture is drawn at its border"
     return fo.Keypoints(keypoints=[fo.Keypoint(label=f.check, points=np.clip(place(_finding_place(d, f, size)[None]), 0, 1).tolist(),
         reason=f.why, severity=f.severity, chance=float(f.chance), joint=f.keypoint or '', ann_id=int(f.person), finding_id=int(i),
-        verdict=OPEN) for i,f in found])
+        verdict=OPEN, fix=json.dumps(f.fix) if f.fix else '') for i,f in found])
 
 def _doubts(found): # plain fields and tags
     checks = list(dict.fromkeys(f.check for _,f in found))
@@ -188,6 +188,7 @@ class _Job:
     findings: Findings = None # None: no audit
     others: tuple = () # of Comparison
     most: int = None # crops of people at most
+    blind: bool = False # no model looked: nobody was missed
 
     def __post_init__(self):
         d = self.d
@@ -223,7 +224,7 @@ def _image_fields(fo, job, i, size): # i: ImageInfo
         gt_boxes=fo.Detections(detections=[_box_label(fo, d, k, size) for k in p]),
         joint_errors=fo.Keypoints(keypoints=[x for e in errs for x in e[0]]),
         error_lines=fo.Polylines(polylines=[x for e in errs for x in e[1]]),
-        n_missed=int((d.gt_status[p] == 'missed').sum()), n_err=sum(count[f'n_{e}'] for e in WRONG),
+        n_missed=0 if job.blind else int((d.gt_status[p] == 'missed').sum()), n_err=sum(count[f'n_{e}'] for e in WRONG),
         min_oks=float(oks.min()) if len(oks) else float('nan'), **count, **_poses(fo, d, q, place, job.worst, '', 'prediction_limbs'))
     for c,worst,rows in job.also:
         row |= _poses(fo, c.other, rows.get(i.id, none), place, worst, f'_{c.slug}', f'limbs_{c.slug}')
@@ -418,14 +419,15 @@ def _person_fields(fo, job, p, q, place, size, rare):
         row[f'pred_{c.slug}'] = fo.Polylines(polylines=_drawn_limbs(fo, c.other.pred.keypoints[det], place, s) if det >= 0 else [])
     found = job.about(int(g.image_id[p]), int(g.id[p])) if p >= 0 else []
     if job.findings is not None: row['findings'] = _finding_labels(fo, d, found, place, size)
-    return dict(row, rarity=rare, **_doubts(found), **_person_numbers(d, p, q, worst))
+    return dict(row, rarity=rare, **_doubts(found), **_person_numbers(job, p, q))
 
 def _drawn_limbs(fo, xy, place, s): return _limb_labels(fo, place(xy), np.isfinite(xy).all(-1), s)
 
-def _person_numbers(d, p, q, worst):
+def _person_numbers(job, p, q):
     "The plain sample fields of one person: what the sidebar filters and sorts"
-    g,nan = d.truth.instances,float('nan')
-    img,status = int(g.image_id[p] if p >= 0 else d.pred.image_id[q]), str(d.status[q] if q >= 0 else d.gt_status[p])
+    d,worst,g,nan = job.d,job.worst,job.d.truth.instances,float('nan')
+    img = int(g.image_id[p] if p >= 0 else d.pred.image_id[q])
+    status = 'labelled' if job.blind else str(d.status[q] if q >= 0 else d.gt_status[p])
     info,v = d.truth.info(img),g.visible[p] if p >= 0 else np.zeros(0, int)
     track = g.track_id[p] if p >= 0 else d.pred.track_id[q]
     return dict(status=status, worst=str(worst[q] if q >= 0 else '') or status,
@@ -452,6 +454,7 @@ def write_crops(
     if lost is None: gone.say(d.truth.name)
     return files, mats
 
+# %% ../nbs/26_browse.ipynb #c035
 def _rarities(d, rows):
     "Rarity of each row's pose: the label's, or the prediction's where there is no label"
     g,K = d.truth.instances,d.truth.schema.num_keypoints
@@ -491,7 +494,7 @@ def build_people(
     if lost is None: gone.say(d.truth.name)
     return ds
 
-# %% ../nbs/26_browse.ipynb #c037
+# %% ../nbs/26_browse.ipynb #c038
 SIDE_COLORS = dict(left=LEFT, right=RIGHT, centre=CENTRE)
 
 SIDEBAR = { # group -> fields; the first two open
@@ -533,7 +536,7 @@ def _grouped(here):
         if f not in listed: out[next((g for start,g in OF_MODELS.items() if f.startswith(start)), 'file')].append(f)
     return out
 
-# %% ../nbs/26_browse.ipynb #c038
+# %% ../nbs/26_browse.ipynb #c039
 FILMS = 'films' # saved view of a dataset of films
 APART,GAP = .5,.3 # agreement below which two models see different poses; difference of their OKS that is worth a look
 
@@ -563,7 +566,7 @@ def _model_views(ds, job, first, oks):
         out[f'{first} and {c.name} disagree'] = ds.match(apart).sort_by(f'agree_{c.slug}'), why
     return out
 
-# %% ../nbs/26_browse.ipynb #c039
+# %% ../nbs/26_browse.ipynb #c040
 def _people_views(ds, job):
     "Saved views of the people"
     from fiftyone import ViewField as F
@@ -583,6 +586,7 @@ def _people_views(ds, job):
     views['rarest poses'] = ds.match(F('rarity') > 0).sort_by('rarity', reverse=True), 'poses that resemble no other, oddest first'
     views['label questions'] = ds.match_tags('label question'), 'tag a crop "label question" and it appears here'
     tracks = ds.match(F('track') != '')
+    if job.blind: views = {n: v for n,v in views.items() if n in ('rarest poses', 'label questions')}
     if len(tracks): views['tracks'] = tracks.group_by('track', order_by='frame_number'), 'one tile per tracked person, frames in order'
     _save_views(ds, views | _model_views(ds, job, ds.info.get('model', 'predictions'), True) | _audit_views(ds, job))
 
@@ -590,17 +594,17 @@ def _image_views(ds, job):
     "Saved views of the images"
     from fiftyone import ViewField as F
     some,wrong,films = ds.match(F('ground_truth.keypoints').length() > 0),ds.match(F('n_err') > 0),ds.match(F('video') != '')
-    views = {'people only': (some, 'images with annotated people'),
-        'most errors first': (wrong.sort_by('n_err', reverse=True), 'by number of wrong keypoints'),
+    views = {'people only': (some, 'images with annotated people')}
+    if not job.blind: views |= {'most errors first': (wrong.sort_by('n_err', reverse=True), 'by number of wrong keypoints'),
         'one crop per wrong joint': (ds.to_patches('joint_errors'), 'a tile for every wrong keypoint')}
     if len(films): views[FILMS] = films.group_by('video', order_by='frame_number'), 'one tile per film, frames in order'
     _save_views(ds, views | _model_views(ds, job, ds.info.get('model', 'predictions'), False) | _audit_views(ds, job))
 
-# %% ../nbs/26_browse.ipynb #c041
+# %% ../nbs/26_browse.ipynb #c042
 def build(
     truth, # PoseData
-    pred, # Instances
-    diagnosis:Diagnosis, # of these two
+    pred, # Instances; None: no model, only labels
+    diagnosis:Diagnosis, # of these two; None: make it
     name:str, # datasets name-images and name-people
     crops_folder, # where crops, and pictures that are not files yet, are written; keep it as long as the datasets
     findings=None, # of `audit.audit(truth)`, or None
@@ -611,11 +615,13 @@ def build(
     progress:bool=False, # show bars
 ) -> tuple: # two fiftyone.Dataset: images, people
     "Two persistent FiftyOne datasets; building again updates them in place, and goes on after an interruption"
+    blind,pred = pred is None,Instances.empty(truth.schema.num_keypoints) if pred is None else pred
+    diagnosis = diagnose(truth, pred) if diagnosis is None else diagnosis
     same = lambda a, b: a is b or np.array_equal(a.keypoints, b.keypoints, equal_nan=True)
     if not (same(diagnosis.truth.instances, truth.instances) and same(diagnosis.pred, pred)):
         raise ValueError(f'this diagnosis is not of {truth.name} and these predictions: call diagnose(truth, pred)')
     _check_findings(truth, findings or ())
-    job = _Job(diagnosis, findings, tuple(compare(diagnosis, others or {})), most_crops)
+    job = _Job(diagnosis, findings, tuple(compare(diagnosis, others or {})), most_crops, blind)
     folder,lost,out = Path(crops_folder)/name,_Lost(),[]
     about = dict(labels=str(Path(labels).absolute()) if labels else '', model=model, people=len(people_rows(diagnosis, findings or ())),
                  whole_set=[f.why for f in findings or () if f.image_id < 0])
@@ -624,7 +630,7 @@ def build(
     lost.say(truth.name)
     return tuple(out)
 
-# %% ../nbs/26_browse.ipynb #c042
+# %% ../nbs/26_browse.ipynb #c043
 def _check_findings(truth, findings):
     g = truth.instances
     for f in findings:
@@ -654,7 +660,7 @@ def delete_built(
     for n in (f'{name}-images', f'{name}-people'):
         if fo.dataset_exists(n): fo.delete_dataset(n)
 
-# %% ../nbs/26_browse.ipynb #c044
+# %% ../nbs/26_browse.ipynb #c045
 def mongod_file() -> Path: # None where the installed FiftyOne has no server
     "The database server that came with FiftyOne; found without importing it"
     home = Path(next(iter(find_spec('fiftyone').submodule_search_locations)))
@@ -673,7 +679,7 @@ def database_problem() -> str: # '' where all is well, else what is wrong and wh
     return no(f'{file.name} does not run here: {(got.stderr or got.stdout).strip()[:200]}',
               'It needs libcurl 4 and OpenSSL 3 (Debian: apt install libcurl4 libssl3); or set FIFTYONE_DATABASE_URI.')
 
-# %% ../nbs/26_browse.ipynb #c045
+# %% ../nbs/26_browse.ipynb #c046
 FIFTYONE_SETTINGS = dict(FIFTYONE_DATABASE_NAME='poselab', FIFTYONE_DO_NOT_TRACK='true',
                          FIFTYONE_DATABASE_VALIDATION='false')
 
@@ -718,7 +724,7 @@ def start_database(
     _connect(fo)
     return fo
 
-# %% ../nbs/26_browse.ipynb #c050
+# %% ../nbs/26_browse.ipynb #c051
 def _free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -745,7 +751,7 @@ def _serve(address, port, seconds):
         session._server_services.pop(port).stop()
         raise
 
-# %% ../nbs/26_browse.ipynb #c051
+# %% ../nbs/26_browse.ipynb #c052
 def _view_tile(sample, schema, truth):
     "One stored crop with its pose, wrong keypoints in their error's colour"
     img = cv2.imread(sample.filepath)[...,::-1]
@@ -771,7 +777,7 @@ def view_sheet(
         return s.worst if np.isnan(s.oks) else f'{s.worst}\nOKS {s.oks:.2f}'
     return show_images([_view_tile(s, load_schema(name), truth) for s in samples], [title(s) for s in samples], ncols)
 
-# %% ../nbs/26_browse.ipynb #c052
+# %% ../nbs/26_browse.ipynb #c053
 def _to_open(fo, name):
     "People; films where there are some. Half a dataset is none"
     images,people = (fo.load_dataset(f'{name}-{x}') if fo.dataset_exists(f'{name}-{x}') else None for x in ('images', 'people'))
@@ -782,7 +788,7 @@ def _to_open(fo, name):
                 else ': build it again under the same name, it goes on where it stopped.'))
     return images.load_saved_view(FILMS) if images.has_saved_view(FILMS) else people
 
-# %% ../nbs/26_browse.ipynb #c053
+# %% ../nbs/26_browse.ipynb #c054
 def open_app(
     dataset, # one of build's two, a view of it, or a name as given to build
     port:int=None, # default a free one: a server already on a port would be reused, whoever started it

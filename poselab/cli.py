@@ -6,8 +6,9 @@
 __all__ = ['FILE', 'SHARED', 'RAY', 'LAB', 'STUDENT', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text',
            'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary',
            'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'diagnose', 'audit', 'audit_text', 'collect',
-           'browse', 'show_app', 'export', 'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps',
-           'serve_apps', 'labs', 'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
+           'browse', 'model_names', 'build_browsed', 'show_app', 'export', 'write_onnx', 'predict_path', 'lasting',
+           'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs', 'labs_release', 'labs_collect', 'labs_grade',
+           'labs_feedback', 'labs_doctor']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, sys
@@ -485,25 +486,25 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
-@click.option('--pred', type=FILE, help='... and predictions,')
+@click.option('--pred', type=FILE, multiple=True, help='... and predictions; give it again for each further model,')
 @click.option('--images', type=FILE, help='... with a folder or zip of the pictures,')
 @click.option('--weights', help='... or weights to predict with.')
 @click.option('--skip-faulty', is_flag=True, help='Leave faulty records out.')
+@click.option('--no-audit', is_flag=True, help='Do not ask whether the labels are right.')
 @click.option('--crops', type=FILE, default=Path('runs/browse'), show_default=True, help='Folder for crops; keep it as long as the dataset.')
 @click.option('--port', type=int, help='Port of the App. Default: a free one.')
 @click.option('--list', 'only_list', is_flag=True, help='Say what is there.')
 @click.option('--no-open', is_flag=True, help='Only build.')
-def browse(name, gt, pred, images, weights, skip_faulty, crops, port, only_list, no_open, as_json):
-    """Look at error cases in the FiftyOne App.
+def browse(name, gt, pred, images, weights, skip_faulty, no_audit, crops, port, only_list, no_open, as_json):
+    """Look at error cases and doubtful labels in the FiftyOne App.
 
-    NAME is a dataset built before (the demo's is called demo). With --gt it is built first, and NAME is what to call it.
+    NAME is a dataset built before (the demo's is called demo). With --gt it is built first, and NAME is what to call it; an interrupted build goes on.
+
+    \b
+    poselab browse study --gt truth.json --pred a.json --pred b.json
     """
-    from poselab.browse import build, list_built
-    if gt:
-        from poselab.evaluate.errors import diagnose
-        truth,found = truth_and_predictions(gt, pred, images, weights, skip_faulty)
-        name = name or truth.name
-        build(truth, found, diagnose(truth, found), name, crops)
+    from poselab.browse import list_built
+    if gt: name = build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, crops, not as_json)
     have = list_built()
     if only_list or (not name and not have): return dict(datasets=have) if as_json else dict(text='\n'.join(have) or 'nothing yet: poselab demo fills one')
     name = name or have[0]
@@ -511,16 +512,40 @@ def browse(name, gt, pred, images, weights, skip_faulty, crops, port, only_list,
     if no_open: return dict(datasets=have, built=name) if as_json else dict(text=f'built {name}: poselab browse {name}')
     show_app(name, port)
 
+# %% ../nbs/31_cli.ipynb #c041
+def model_names(files) -> list: # one per file
+    "What to call models by their files: the stem, with the folder before it where two share one"
+    stems = [Path(f).name.split('.')[0] for f in files]
+    return [s if stems.count(s) == 1 else f'{Path(f).parent.name} {s}' for f,s in zip(files, stems)]
+
+def build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, crops, progress) -> str: # the dataset's name
+    "Read truth and every model's answers, ask the audit, fill the datasets"
+    from poselab.audit import audit
+    from poselab.browse import build
+    from poselab.data.datasets import read_any, read_predictions
+    names,faults = model_names(pred),[] if skip_faulty else None
+    if pred or weights: truth,first = truth_and_predictions(gt, pred[0] if pred else None, images, weights, skip_faulty)
+    else: truth,first = read_any(gt, images, faults=faults),None
+    others = {n: read_predictions(f, truth, faults) for n,f in zip(names[1:], pred[1:])}
+    say_faults(faults)
+    found = None if no_audit else audit(truth, first)
+    name = name or truth.name
+    _,people = build(truth, first, None, name, crops, found, others, model=names[0] if names else weights or 'labels', labels=gt, progress=progress)
+    if found: click.echo(f'the audit doubts {len({(f.image_id, f.person) for f in found})} labels: ' + ', '.join(f'{n} {c}' for c,n in found.counts().items()), err=True)
+    if people.info['people'] > len(people):
+        click.echo(f'{len(people)} of {people.info["people"]} people have a crop: those with most to look at', err=True)
+    return name
+
 def show_app(name, port):
     "Open the App and stay until Ctrl-C"
     from poselab.browse import open_app
     session = open_app(name, port)
     if not hasattr(session, 'url'): return
-    click.echo(f'The App shows {name}-people at {session.url}   (Ctrl-C ends it)', err=True)
+    click.echo(f'The App shows {name} at {session.url}   (Ctrl-C ends it)', err=True)
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c042
+# %% ../nbs/31_cli.ipynb #c043
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -549,7 +574,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c043
+# %% ../nbs/31_cli.ipynb #c044
 def predict_path(path, weights, images, out, video, fps, every, seconds, detector=None) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools
@@ -592,7 +617,7 @@ def clip_rate(path):
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
 
-# %% ../nbs/31_cli.ipynb #c045
+# %% ../nbs/31_cli.ipynb #c046
 @verb()
 @click.option('--port', type=int, help='Port of the pages. Default: a free one.')
 @click.option('--no-open', is_flag=True, help='Only say where they are.')
@@ -616,7 +641,7 @@ def serve_apps(port, show):
         except KeyboardInterrupt: click.echo('closed', err=True)
         finally: process.terminate(); process.wait(20)
 
-# %% ../nbs/31_cli.ipynb #c047
+# %% ../nbs/31_cli.ipynb #c048
 @main.group()
 def labs():
     """A course: hand out labs, collect, grade, give feedback; check a machine.
@@ -650,7 +675,7 @@ def labs_collect(folder, course, as_json):
     found = collect(folder, course)
     return found if as_json else dict(text='\n'.join([f'{len(found["collected"])} new or changed, {len(found["unchanged"])} unchanged', *found['refused']]))
 
-# %% ../nbs/31_cli.ipynb #c048
+# %% ../nbs/31_cli.ipynb #c049
 @verb('grade', group=labs)
 @click.argument('course', type=FILE, default='course')
 @LAB

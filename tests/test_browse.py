@@ -449,3 +449,67 @@ def test_a_database_that_is_down_says_so_and_where_its_log_is(monkeypatch):
     from fiftyone.core.odm import database
     monkeypatch.setattr(database, '_db_service', None)
     with pytest.raises(RuntimeError, match='connection refused.*\n.*there/log'): browse._connect(Fo(), tries=2)
+
+
+def test_labels_alone_can_be_browsed_and_nobody_is_called_missed(fo, tmp_path):
+    truth, _, _ = plant(rendered_dataset(20, seed=5), 'swap_legs', rate=.2, seed=1)
+    name = f'labels_{os.getpid()}'
+    images, people = browse.build(truth, None, None, name, tmp_path, audit(truth))
+    assert set(people.values('status')) == {'labelled'} and sum(images.values('n_missed')) == 0 and len(people) == len(truth.instances)
+    assert {v for v in people.list_saved_views() if not v.startswith('audit')} == {'rarest poses', 'label questions'}
+    assert len(people.load_saved_view('audit: swap legs')) > 0
+    browse.delete_built(name)
+
+
+# --- the command ---------------------------------------------------------------------------------------------
+
+def test_the_command_builds_with_audit_and_several_models(fo, tmp_path):
+    import json
+    from click.testing import CliRunner
+    from poselab.cli import main
+    from poselab.data.datasets import write_coco, write_results
+    truth, _, _ = plant(rendered_dataset(30, seed=5), 'swap_legs', rate=.3, seed=1)
+    write_coco(truth, tmp_path/'truth.json')
+    for n, s in (('first', 0), ('second', 1)): write_results(plant_faults(truth, seed=s)[0], tmp_path/f'{n}.json')
+    name, args = f'cli_{os.getpid()}', ['--gt', tmp_path/'truth.json', '--crops', tmp_path/'crops', '--no-open', '--json']
+    def run(*more):
+        got = CliRunner().invoke(main, ['browse', name, *map(str, [*args, *more])], catch_exceptions=False)
+        assert got.exit_code == 0 and json.loads(got.stdout)['built'] == name, got.output
+        return fo.load_dataset(f'{name}-images'), fo.load_dataset(f'{name}-people')
+    images, people = run('--pred', tmp_path/'first.json', '--pred', tmp_path/'second.json')
+    images.reload(); people.reload()
+    assert images.has_field('predictions_second') and 'first and second disagree' in people.list_saved_views()
+    assert people.match_tags('audit: swap legs').count() > 0 and images.info['labels'] == str(tmp_path/'truth.json')
+    images, people = run('--pred', tmp_path/'first.json', '--no-audit')
+    images.reload(); people.reload()
+    assert not [v for v in people.list_saved_views() if v.startswith('audit')] and images.info['whole_set'] == []
+    images, people = run()
+    people.reload()
+    assert set(people.values('status')) == {'labelled'}
+    browse.delete_built(name)
+
+
+def test_models_are_called_by_their_files_and_by_the_folder_where_two_share_a_name():
+    from poselab.cli import model_names
+    assert model_names(['a/x.json.gz', 'b/y.json']) == ['x', 'y'] and model_names(['a/r.json', 'b/r.json', 'c.json']) == ['a r', 'b r', 'c']
+
+
+def test_wrong_predictions_are_named_with_a_remedy_and_nothing_is_built(fo, tmp_path):
+    import json
+    from click.testing import CliRunner
+    from poselab.cli import main
+    from poselab.data.datasets import write_coco
+    truth = rendered_dataset(2, seed=5)
+    write_coco(truth, tmp_path/'truth.json')
+    row = lambda **k: dict(image_id=1, category_id=1, keypoints=[1.]*51, score=.5) | k
+    faults = {'that truth does not have': [row(), row(image_id=99)], 'needs 51': [row(keypoints=[1.]*30)], 'not a number': [row(keypoints=[1.]*50 + [None])],
+              'score that is not a number': [row(score='high')]}
+    for words, rows in faults.items():
+        (tmp_path/'pred.json').write_text(json.dumps(rows))
+        got = CliRunner().invoke(main, ['browse', f'bad_{os.getpid()}', '--gt', str(tmp_path/'truth.json'), '--pred', str(tmp_path/'pred.json'), '--no-open'])
+        assert got.exit_code == 2 and words in got.output and '--skip-faulty' in got.output, got.output
+    lspet = PoseData('l', load_schema('lspet'), truth.images, Instances.make(np.random.rand(1, 14, 2)*90, image_id=1, score=.5), None)
+    write_coco(lspet, tmp_path/'pred.json')
+    got = CliRunner().invoke(main, ['browse', f'bad_{os.getpid()}', '--gt', str(tmp_path/'truth.json'), '--pred', str(tmp_path/'pred.json'), '--no-open'])
+    assert got.exit_code == 2 and 'has the keypoints of lspet, truth those of coco' in got.output
+    assert f'bad_{os.getpid()}' not in browse.list_built()
