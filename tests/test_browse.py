@@ -468,9 +468,9 @@ def test_the_command_builds_with_audit_and_several_models(fo, tmp_path):
     from click.testing import CliRunner
     from poselab.cli import main
     from poselab.data.datasets import write_coco, write_results
-    truth, _, _ = plant(rendered_dataset(30, seed=5), 'swap_legs', rate=.3, seed=1)
-    write_coco(truth, tmp_path/'truth.json')
-    for n, s in (('first', 0), ('second', 1)): write_results(plant_faults(truth, seed=s)[0], tmp_path/f'{n}.json')
+    right = rendered_dataset(30, seed=5)
+    for n, s in (('first', 0), ('second', 1)): write_results(plant_faults(right, seed=s, rate=.05)[0], tmp_path/f'{n}.json')
+    write_coco(plant(right, 'swap_legs', rate=.3, seed=1)[0], tmp_path/'truth.json')
     name, args = f'cli_{os.getpid()}', ['--gt', tmp_path/'truth.json', '--crops', tmp_path/'crops', '--no-open', '--json']
     def run(*more):
         got = CliRunner().invoke(main, ['browse', name, *map(str, [*args, *more])], catch_exceptions=False)
