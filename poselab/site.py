@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WIDGET', 'PLOTLY', 'Links', 'run_hint', 'up', 'plotly_html', 'tidy', 'python_notebook', 'made_of', 'documented',
            'signature', 'reference', 'card', 'index_of', 'claim', 'themes', 'student_labs', 'Stage', 'stage',
-           'stage_words', 'stage_files', 'check_links', 'read_links', 'build', 'main']
+           'stage_words', 'stage_files', 'check_links', 'read_links', 'build', 'forget', 'main']
 
 # %% ../nbs/34_site.ipynb #c002
 import json, os, re, shutil, subprocess, sys, tempfile
@@ -286,7 +286,8 @@ def build(
     root,out,work = Path(root).resolve(),Path(out).resolve(),Path(work or Path(root)/'_proc').resolve()
     if out.exists() and not (out/'searchindex.js').is_file(): raise FileExistsError(f'{out} is there and is no site: name another folder, it would be replaced.')
     got = stage(root, work/'source')
-    cmd = [sys.executable, '-m', 'sphinx', '-b', 'html', '-W', '--keep-going', '-q', '-j', '2', '-d', work/'doctrees', work/'source', work/'html']
+    every = ['-a'] if forget(work/'source', work/'html') else [] # other pages, other neighbours
+    cmd = [sys.executable, '-m', 'sphinx', '-b', 'html', '-W', '--keep-going', '-q', '-j', '2', *every, '-d', work/'doctrees', work/'source', work/'html']
     done = subprocess.run([str(c) for c in cmd], capture_output=True, text=True, env=os.environ | dict(PYTHONDONTWRITEBYTECODE='1'))
     if done.returncode: raise RuntimeError(f'Sphinx did not like something:\n{done.stderr.replace(str(work/"source") + os.sep, "")[-4000:]}')
     links = check_links(work/'html')
@@ -297,6 +298,14 @@ def build(
     return got | dict(links=links)
 
 # %% ../nbs/34_site.ipynb #c036
+def forget(source, html) -> bool: # are there other pages than last time?
+    "Sphinx keeps the HTML of pages that are gone: it goes here"
+    def names(folder, *ends): return {p.relative_to(folder).with_suffix(''): p for p in folder.rglob('*') if p.suffix in ends and '_static' not in p.parts}
+    there,before = names(source, '.md', '.ipynb'),{n: p for n,p in names(html, '.html').items() if n.name not in ('genindex', 'search')}
+    for name in before.keys() - there.keys(): before[name].unlink()
+    return before.keys() != there.keys()
+
+# %% ../nbs/34_site.ipynb #c037
 def main(argv=None): # `make docs`
     "Build the site of this clone, or say what is wrong"
     import poselab

@@ -71,6 +71,13 @@ def test_the_reference_has_shapes_and_units_and_leads_back(small):
     text = re.sub(r'<[^>]+>', '', html)
     assert '(N, 1, H, W), in (0, 1)' in text and 'id="lgag-attention"' in html and '../nbs/01_half.html' in html
 
+def test_the_html_of_a_page_that_is_gone_goes_too(tmp_path):
+    for name in ('source/nbs/a.ipynb', 'source/reference/modules.lgag.md', 'html/nbs/a.html', 'html/nbs/gone.html', 'html/reference/modules.lgag.html', 'html/search.html', 'html/_static/x.html'):
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path/name).write_text('')
+    assert site.forget(tmp_path/'source', tmp_path/'html') and not site.forget(tmp_path/'source', tmp_path/'html')
+    assert sorted(p.name for p in (tmp_path/'html').rglob('*.html')) == ['a.html', 'modules.lgag.html', 'search.html', 'x.html']
+
 def test_a_second_build_forgets_what_is_gone(small, tmp_path):
     root = tmp_path/'house'
     shutil.copytree(small[0], root, ignore=shutil.ignore_patterns('_docs', '_proc'))
