@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['FILE', 'SHARED', 'RAY', 'LAB', 'STUDENT', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text',
            'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary',
-           'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'diagnose', 'audit', 'audit_text', 'collect',
-           'browse', 'model_names', 'build_browsed', 'show_app', 'export', 'write_onnx', 'predict_path', 'lasting',
-           'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs', 'labs_release', 'labs_collect', 'labs_grade',
-           'labs_feedback', 'labs_doctor']
+           'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'also_films', 'diagnose', 'diagnose_film',
+           'audit', 'audit_text', 'collect', 'browse', 'model_names', 'build_browsed', 'show_app', 'export',
+           'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs',
+           'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, sys
@@ -195,7 +195,7 @@ def say_faults(faults, most=5):
 
 RAY = click.option('--ray', metavar='local|ADDRESS', help='Work in pieces on all CPUs with Ray, or on the cluster at this address. Pays for many thousands of pictures.')
 
-def shared(f): return functools.reduce(lambda f,o: o(f), SHARED[::-1], f)
+def shared(f, options=SHARED): return functools.reduce(lambda f,o: o(f), options[::-1], f)
 
 # %% ../nbs/31_cli.ipynb #c022
 @verb('eval')
@@ -368,8 +368,11 @@ def ablate(seeds, study, variants, source, epochs, images, out, as_json):
     return dict(summary=found.summary(), **files) if as_json else dict(text='\n'.join([str(found), *files.values()]))
 
 # %% ../nbs/31_cli.ipynb #c034
+def also_films(f): # a film's predictions can be doubted without a truth
+    return shared(f, (click.option('--gt', type=FILE, help='Truth. Without it: what time says against --pred, the poses of a film.'), *SHARED[1:]))
+
 @verb()
-@shared
+@also_films
 @click.option('--split', help='Only this split of --gt, for example val.')
 @click.option('--legacy', is_flag=True, help="Beside ours the gains as the authors' code counts them.")
 @click.option('--report', type=FILE, help='Also one .html page, with the cases as pictures.')
@@ -381,8 +384,12 @@ def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, ray,
 
     \b
     poselab diagnose --gt truth.json --pred results.json --report wrong.html
+    poselab diagnose --pred dance.poses.json      a film needs no truth: jumps, exchanges, switched numbers
     """
+    if gt is None: return diagnose_film(pred, images, skip_faulty, as_json)
+    from dataclasses import replace
     from poselab.evaluate.errors import diagnose
+    from poselab.evaluate.films import film_lines, film_report
     from poselab.evaluate.impact import impact_lines, impact_report
     truth,pred = truth_and_predictions(gt, pred, images, weights, skip_faulty, split=split)
     if ray:
@@ -394,9 +401,23 @@ def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, ray,
         from poselab.evaluate.metrics import evaluate
         from poselab.inspection import diagnosis_page
         found['report'] = str(diagnosis_page(d, found, evaluate(truth, pred), report))
-    return found if as_json else dict(text='\n'.join([*impact_lines(found), *([f'report: {report}'] if report else [])]))
+    if any(im.video for im in truth.images): found['films'] = film_report(replace(truth, instances=pred))
+    films = film_lines(found['films']) if 'films' in found else []
+    return found if as_json else dict(text='\n'.join([*impact_lines(found), *films, *([f'report: {report}'] if report else [])]))
 
 # %% ../nbs/31_cli.ipynb #c035
+def diagnose_film(pred, images, skip_faulty, as_json):
+    "What time says against the poses of a film"
+    from poselab.data.datasets import read_any
+    from poselab.evaluate.films import film_lines, film_report
+    if pred is None: raise click.UsageError('Give --gt FILE, or the poses of a film alone: --pred FILE.')
+    faults = [] if skip_faulty else None
+    data = read_any(pred, images, faults=faults)
+    say_faults(faults)
+    found = film_report(data)
+    return dict(films=found) if as_json else dict(text='\n'.join(film_lines(found)))
+
+# %% ../nbs/31_cli.ipynb #c036
 @verb()
 @click.argument('labels', type=FILE)
 @click.option('--images', type=FILE, help='Folder or zip of the pictures. Default: looked for near LABELS.')
@@ -442,7 +463,7 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, me
         out['mended'] = export_coco(labels, changes_of(doubts, max(least, .5)), mended)
     return out | dict(findings=doubts.records()) if as_json else dict(text=audit_text(out, doubts[:top], data))
 
-# %% ../nbs/31_cli.ipynb #c036
+# %% ../nbs/31_cli.ipynb #c037
 def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     "Counts, then one line per doubt"
     lines = [f'{sum(out["counts"].values())} doubts about {out["people"]} people'] + [f'  {n:>6} {k.replace("_", " ")}' for k,n in out['counts'].items()]
@@ -453,7 +474,7 @@ def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     if m := out.get('mended'): lines.append(f'mended: {m["out"]} ({m["changed"]} annotations changed, {m["removed"]} removed; see {m["log"]})')
     return '\n'.join(lines + ([f'report: {out["report"]}'] if 'report' in out else []))
 
-# %% ../nbs/31_cli.ipynb #c038
+# %% ../nbs/31_cli.ipynb #c039
 @verb()
 @click.argument('films', type=FILE, nargs=-1)
 @click.option('--out', type=FILE, required=True, help='Folder of the collection; what is there already goes on.')
@@ -482,7 +503,7 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
     say_faults(faults)
     return found
 
-# %% ../nbs/31_cli.ipynb #c040
+# %% ../nbs/31_cli.ipynb #c041
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth ...')
@@ -512,7 +533,7 @@ def browse(name, gt, pred, images, weights, skip_faulty, no_audit, crops, port, 
     if no_open: return dict(datasets=have, built=name) if as_json else dict(text=f'built {name}: poselab browse {name}')
     show_app(name, port)
 
-# %% ../nbs/31_cli.ipynb #c041
+# %% ../nbs/31_cli.ipynb #c042
 def model_names(files) -> list: # one per file
     "What to call models by their files: the stem, with the folder before it where two share one"
     stems = [Path(f).name.split('.')[0] for f in files]
@@ -545,7 +566,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c043
+# %% ../nbs/31_cli.ipynb #c044
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -574,7 +595,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c044
+# %% ../nbs/31_cli.ipynb #c045
 def predict_path(path, weights, images, out, video, fps, every, seconds, detector=None) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools
@@ -617,7 +638,7 @@ def clip_rate(path):
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
 
-# %% ../nbs/31_cli.ipynb #c046
+# %% ../nbs/31_cli.ipynb #c047
 @verb()
 @click.option('--port', type=int, help='Port of the pages. Default: a free one.')
 @click.option('--no-open', is_flag=True, help='Only say where they are.')
@@ -641,7 +662,7 @@ def serve_apps(port, show):
         except KeyboardInterrupt: click.echo('closed', err=True)
         finally: process.terminate(); process.wait(20)
 
-# %% ../nbs/31_cli.ipynb #c048
+# %% ../nbs/31_cli.ipynb #c049
 @main.group()
 def labs():
     """A course: hand out labs, collect, grade, give feedback; check a machine.
@@ -675,7 +696,7 @@ def labs_collect(folder, course, as_json):
     found = collect(folder, course)
     return found if as_json else dict(text='\n'.join([f'{len(found["collected"])} new or changed, {len(found["unchanged"])} unchanged', *found['refused']]))
 
-# %% ../nbs/31_cli.ipynb #c049
+# %% ../nbs/31_cli.ipynb #c050
 @verb('grade', group=labs)
 @click.argument('course', type=FILE, default='course')
 @LAB

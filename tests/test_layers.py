@@ -32,7 +32,7 @@ traindetect studies
 evaluate.errors
 audit
 corrections
-evaluate.impact compare
+evaluate.impact evaluate.films compare
 browse ablate
 collect plugin
 score.angles
@@ -41,7 +41,7 @@ score.dance
 score.explain
 published
 widgets
-tagspace attend
+tagspace attend candidates
 explorers
 labs apps
 sandbox
