@@ -38,7 +38,7 @@ def plotly_html(
     "A plotly figure with its data, its frames and its sliders; no kernel"
     from plotly.io import to_html
     script = f'<script src="{up(page)}_static/plotly.min.js"></script>' if first else ''
-    return script + to_html(figure, full_html=False, include_plotlyjs=False, validate=False, config=dict(responsive=True, displaylogo=False))
+    return script + to_html(figure, full_html=False, include_plotlyjs=False, validate=False, auto_play=False, config=dict(responsive=True, displaylogo=False))
 
 # %% ../nbs/34_site.ipynb #c010
 WIDGET,PLOTLY = 'application/vnd.jupyter.widget-view+json','application/vnd.plotly.v1+json'

@@ -81,6 +81,9 @@ def slides(
     figs = [figure(**{name: v}) for v in choices]
     moves = [i for i,t in enumerate(figs[0].data) if any(f.data[i] != t for f in figs)] # what never changes is stored once
     lays = [f.layout.to_plotly_json() for f in figs]
+    for k in ('shapes', 'annotations'): # frames are laid over one another: what a later one lacks must be put out
+        most = max(len(l.get(k, ())) for l in lays)
+        for l in lays: l[k] = [x | dict(visible=True) for x in l.get(k, ())] + [dict(visible=False)]*(most - len(l.get(k, ())))
     keys = [k for k in lays[0] if len({repr(l.get(k)) for l in lays}) > 1]
     def frame(v, f, l): return go.Frame(name=str(v), traces=moves, data=[f.data[i] for i in moves], layout={k: l[k] for k in keys})
     at_once = dict(mode='immediate', frame=dict(duration=0, redraw=True), transition=dict(duration=0))

@@ -159,3 +159,9 @@ def test_a_slide_is_the_figure_that_the_function_would_give():
 def test_what_never_changes_travels_once():
     fig = W.slides(lambda beta: W.soft_label_figure(20, beta=beta), beta=(1., 5.))
     assert 0 < len(fig.frames[0].traces) < len(fig.data) and 'template' not in fig.frames[0].layout.to_plotly_json()
+
+def test_a_slide_puts_out_what_it_does_not_show():
+    import plotly.graph_objects as go
+    def lines(n): return go.Figure(go.Scatter(y=[0, 1]), layout=dict(shapes=[dict(type='line', x0=i, x1=i, y0=0, y1=1) for i in range(n)]))
+    fig = W.slides(lines, n=(3, 1))
+    assert [[s.visible for s in f.layout.shapes] for f in fig.frames] == [[True]*3, [True, False, False]]
