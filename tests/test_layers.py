@@ -34,7 +34,7 @@ audit
 corrections
 evaluate.impact evaluate.films compare
 browse ablate
-collect plugin
+collect posespace plugin
 score.angles
 score.align score.running
 score.dance
