@@ -37,6 +37,8 @@ APPS = (
     App('sampling', 'Where does a query look?', 'Move the **query** over a dancer and change its **reach**. It looks where more moves; far from the body it looks evenly around itself. '
         'Where does it look when it stands between two limbs?', 'poselab.modules.motion:sampling_explorer'),
     App('tag_space', 'Tag space', 'Move through the **steps** of learning and add **noise**. When do people come apart, and when do they fall together?', 'poselab.tagspace:tag_space_explorer'),
+    App('anchors', 'Anchors: who answers?', 'Move and stretch the **box**. Which cells of which grid are told to answer for it, and when does nobody?', 'poselab.candidates:assignment_explorer'),
+    App('candidates', 'Candidates: who is believed?', 'Raise the **noise**, then move both thresholds. Which one repairs doubles, and which one empty places?', 'poselab.candidates:candidate_explorer'),
     App('skeletons', 'Skeletons and data cards', 'Choose a **card**. Point at a keypoint for its name, its mirror partner and its σ.', 'poselab.explorers:schema_explorer'),
     App('augment', 'Augmentation mixer', 'Mix **views** of one dancer. Which knob would hurt a network that must tell left from right?', 'poselab.explorers:augmentation_mixer'),
     App('poses', 'Poses in your picture', 'Shipped lab weights on a dancer, a photograph or an **upload** (it stays on this machine). Where are they wrong, and how sure are they of it?',

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SIZE', 'demo_codec', 'assignment_numbers', 'assignment_figure', 'assignment_explorer', 'demo_crowd',
-           'candidate_numbers', 'candidate_figure', 'candidate_explorer', 'anchor_explorer']
+           'candidate_numbers', 'candidate_figure', 'candidate_explorer']
 
 # %% ../nbs/29f_candidates.ipynb #c002
 import numpy as np
@@ -119,8 +119,3 @@ def candidate_figure(noise:float=.1, score:float=.3, share:float=.65, seed:int=0
 def candidate_explorer(): # ipywidgets VBox
     "Noise and both thresholds"
     return live(candidate_figure, noise=slider('noise', .1, 0., .6, .02), score=slider('score', .3, .05, .95, .05), share=slider('share', .65, .1, .95, .05), seed=slider('seed', 0, 0, 20, 1))
-
-def anchor_explorer(): # ipywidgets VBox
-    "Both explorers, one below the other"
-    import ipywidgets as w
-    return w.VBox([assignment_explorer(), candidate_explorer()])

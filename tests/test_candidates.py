@@ -1,7 +1,7 @@
 "Explorers of anchors: which rows answer for a box, and which are believed"
 import numpy as np, pytest
 from hypothesis import given, strategies as st
-from poselab.candidates import SIZE, anchor_explorer, assignment_figure, assignment_numbers, candidate_figure, candidate_numbers, demo_codec
+from poselab.candidates import SIZE, assignment_explorer, assignment_figure, assignment_numbers, candidate_explorer, candidate_figure, candidate_numbers, demo_codec
 
 side = st.floats(1, 250)
 
@@ -34,4 +34,4 @@ def test_figures_say_their_numbers():
     assert '3 believed, 3 there' in candidate_figure(noise=0.).layout.title.text
     assert '0 believed' in candidate_figure(noise=0., score=.9999).layout.title.text
 
-def test_the_app_holds_both_explorers(): assert [len(t.children) for t in anchor_explorer().children] == [2, 2]
+def test_both_explorers_are_controls_over_a_picture(): assert [len(e().children) for e in (assignment_explorer, candidate_explorer)] == [2, 2]

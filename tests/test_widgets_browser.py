@@ -241,6 +241,18 @@ def test_without_knobs_all_views_are_the_same(open_page):
     page = open_page('augment'); thumb(page, 'augment')
     changed = look(page); press(page, 'erase', 'Home'); changed()
 
+def test_a_smaller_box_is_answered_for_by_finer_cells(open_page):
+    page = open_page('anchors'); thumb(page, 'anchors')
+    assert '21 of 4,080 candidates' in title(page)
+    changed = look(page); press(page, 'width', 'Home')
+    changed('0 of 4,080')
+
+def test_a_generous_share_keeps_doubles(open_page):
+    page = open_page('candidates'); thumb(page, 'candidates')
+    assert '3 there' in title(page)
+    changed = look(page); press(page, 'noise', 'Home')
+    assert '60 sure enough, 3 believed' in changed('3 believed')
+
 def test_the_same_keypoint_has_another_number_in_another_card(open_page):
     page = open_page('skeletons'); thumb(page, 'skeletons')
     assert 'coco: 17 keypoints' in title(page)
