@@ -7,7 +7,8 @@ __all__ = ['Hint', 'expect', 'passed', 'numbers', 'expect_close', 'ask', 'brief'
            'check_mirror', 'check_outputs', 'check_bins', 'check_ratio', 'check_soft_label', 'check_depthwise',
            'check_coordinate_gate', 'check_chain', 'check_field', 'check_first_loss', 'check_paired', 'check_one_k',
            'check_oks', 'check_named', 'check_name_error', 'check_sixty', 'check_agreement', 'check_half_way',
-           'check_smooth', 'doctor', 'version_of', 'free_memory', 'port_is_free', 'doctor_text']
+           'check_smooth', 'check_ceiling', 'check_deviations', 'doctor', 'version_of', 'free_memory', 'port_is_free',
+           'doctor_text']
 
 # %% ../nbs/33_labs.ipynb #c002
 import math, sys
@@ -281,7 +282,29 @@ def check_smooth(smooth):
     expect_close(ask(smooth, late.copy(), .25), _smoothed(late, .25), 'a track that begins with a gap')
     passed('smooth: follows slowly, and gaps stay gaps')
 
-# %% ../nbs/33_labs.ipynb #c036
+# %% ../nbs/33_labs.ipynb #c032
+def check_ceiling(got):
+    check_number(got, 1 - .05*6/14, 'the best PCK', {'only the legs are wrong: 6 of the 14 keypoints of 5 in 100 people': .95, 'left and right are both wrong: three pairs are six keypoints': 1 - .05*3/14,
+        'a model is measured by the labels, not by the truth: it loses where they are wrong': 1., 'that is what is lost': .05*6/14, 'only 5 of 100 people are wrong': 1 - 6/14}, 1e-3)
+
+def _robust(x, middle=np.nanmedian, factor=1.4826, axis=0, spread=None):
+    m = middle(x, axis=axis, keepdims=True)
+    return (x - m)/(factor*np.nanmedian(np.abs(x - m), axis=axis, keepdims=True) if spread is None else spread(x, axis=axis, keepdims=True))
+
+def check_deviations(deviations):
+    "Lab 11: `deviations(x)` of (P, L): how many robust deviations each entry lies above the median of its column; nan stays nan"
+    x = np.array([[1., 30.], [2., 31.], [3., 35.], [4., 36.], [90., 39.], [2.5, 33.], [3.5, 34.5]])
+    ways = {'a single wild label moves the mean; take the median': _robust(x, np.mean), 'the standard deviation grows with the wild label that you look for; take the median of |x - median|': _robust(x, spread=np.std),
+        'the factor 1.4826 is missing: it makes a bell of deviation 1 have deviation 1': _robust(x, factor=1.), 'each column has its own median: axis=0': _robust(x, axis=None),
+        'each row was compared with itself; a limb is compared with the same limb of others: axis=0': _robust(x, axis=1),
+        'the sign is lost: only too long is impossible, short is foreshortened': np.abs(_robust(x)), 'the median was not taken away': x/(1.4826*np.median(np.abs(x - np.median(x, 0)), 0))}
+    expect_close(ask(deviations, x.copy()), _robust(x), 'two limbs of seven people', ways)
+    y = x.copy(); y[1,0] = y[3,1] = np.nan
+    expect_close(ask(deviations, y.copy()), _robust(y), 'the same with two limbs unlabelled (nan)', {'one unlabelled limb made its whole column nan: np.nanmedian': np.where(np.isnan(y).any(0), np.nan, _robust(y)),
+        'an unlabelled limb is not of length 0': _robust(np.nan_to_num(y)), 'an unlabelled limb was given a deviation; it has none: nan': np.nan_to_num(_robust(y))})
+    passed('deviations: the wild ones stand out because they do not set the scale')
+
+# %% ../nbs/33_labs.ipynb #c037
 def doctor() -> list: # dict(name, ok: True, False or None for 'optional and not there', found, remedy)
     "What this machine has, and how to mend what it lacks"
     import shutil, tempfile
@@ -304,7 +327,7 @@ def doctor() -> list: # dict(name, ok: True, False or None for 'optional and not
     row('port 8888', port_is_free(8888), 'free' if port_is_free(8888) else 'taken', 'Another Jupyter runs: `jupyter lab list` names it. A new one takes the next port by itself.', True)
     return rows
 
-# %% ../nbs/33_labs.ipynb #c037
+# %% ../nbs/33_labs.ipynb #c038
 def version_of(package:str): # '2.13.0', or None
     "Version of an installed package, without importing it"
     from importlib.metadata import PackageNotFoundError, version

@@ -61,6 +61,19 @@ def test_each_wrong_statistic_has_its_own_words():
     assert 'above 0' in hint(labs.check_paired, lambda a,b: (-way()(a, b)[0], 0))
     labs.check_paired(way())
 
+def test_each_spoilt_scale_has_its_own_words():
+    def way(middle=np.nanmedian, factor=1.4826, axis=0, after=lambda z: z, before=lambda x: x):
+        def deviations(x):
+            x = before(x)
+            m = middle(x, axis=axis, keepdims=True)
+            return after((x - m)/(factor*np.nanmedian(np.abs(x - m), axis=axis, keepdims=True)))
+        return deviations
+    for words,f in {'moves the mean': way(np.nanmean), '1.4826': way(factor=1.), 'own median': way(axis=None), 'same limb of others': way(axis=1), 'sign': way(after=np.abs),
+        'standard deviation grows': lambda x: (x - np.nanmedian(x, 0))/np.nanstd(x, 0), 'whole column nan': way(np.median), 'length 0': way(before=np.nan_to_num),
+        'it has none': way(after=np.nan_to_num)}.items(): assert words in hint(labs.check_deviations, f), words
+    labs.check_deviations(way())
+    for words,x in {'6 of the 14': .95, 'three pairs': 1 - .05*3/14, 'not by the truth': 1., 'what is lost': .05*6/14}.items(): assert words in hint(labs.check_ceiling, x)
+
 # --- the machine
 
 def test_the_doctor_says_how_to_mend_what_is_missing(monkeypatch):
@@ -99,7 +112,7 @@ def test_no_two_mistakes_of_a_check_give_the_same_answer(path, monkeypatch):
         if c.cell_type == 'code' and 'nbgrader' in c.metadata: exec(HIDDEN.sub('', c.source), space)
     assert seen or 'lab08' in path.stem
 
-def test_there_are_ten_labs(): assert len(LABS) >= 10
+def test_there_are_eleven_labs(): assert len(LABS) >= 11
 
 # --- the room and the course need Linux or macOS, and nbgrader
 
