@@ -7,7 +7,7 @@ __all__ = ['VERDICT_COLORS', 'PERSON', 'PREDICTION', 'OF_PICTURE', 'OF_PERSON', 
            'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'thresholds_of', 'log_of', 'crop_map', 'refresh',
            'show_findings', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in', 'chosen', 'respond', 'mend',
            'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of', 'before_after', 'in_words', 'card',
-           'form', 'predicted', 'run']
+           'card_picture', 'form', 'predicted', 'run']
 
 # %% ../nbs/26b_plugin.ipynb #c002
 import base64, json
@@ -20,6 +20,8 @@ from .browse import OPEN, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
 from .browse import _Job, _finding_labels, _image_fields, _person_fields
 from .corrections import Change, ChangeLog, answer, corrected, export_coco, remedy
 from .data.datasets import read_any, write_coco
+from .data.geometry import apply, box_to_center_size, input_matrix, keypoints_to_box, warp
+from .draw import paint_pose
 from .evaluate.errors import ERROR_COLORS, Thresholds, diagnose, worst_error
 from .evaluate.impact import KEYPOINT_MENDS, MEND_COLORS, ap_gains, mend_cases, mend_title, paint_mended
 from .records import ImageInfo, Instances, MemorySource, PoseData, read_image
@@ -61,9 +63,12 @@ def gain_bars(
     start = dict(zip(kinds, after)) | {'as it is': 0.}
     end = dict(zip(kinds, after[1:])) | {'as it is': gains['ap']}
     fall = dict(type='bar', orientation='h', y=rest, x=[width[k] for k in rest], base=[start[k] for k in rest], ids=rest, hovertemplate=say,
-                marker=dict(color=[MEND_COLORS.get(k, '#009E73') for k in rest]), text=[f'{end[k]:.3f}' for k in rest])
+                marker=dict(color=[MEND_COLORS.get(k, '#009E73') for k in rest]), text=[f'{end[k]:.3f}' for k in rest],
+                textposition='outside', cliponaxis=False)
+    turn = _layout(len(rest), 'AP, mended one after the other', showlegend=False)
+    turn['xaxis']['range'] = [0, 1.15]
     return dict(alone=dict(data=[one], layout=_layout(len(alone), 'AP gained by mending this alone', showlegend=False)),
-                in_turn=dict(data=[fall], layout=_layout(len(rest), 'AP, mended one after the other', showlegend=False)))
+                in_turn=dict(data=[fall], layout=turn))
 
 # %% ../nbs/26b_plugin.ipynb #c013
 def pair_of(
@@ -473,8 +478,11 @@ def before_after(
     rows = mend_cases(d, kind, n)
     if not len(rows): return f'{kind}: no prediction to look at', ''
     tiles = [paint_mended(d.truth.image(int(d.pred.image_id[q])), d, kind, int(q), size) for q in rows]
-    ok,data = cv2.imencode('.jpg', np.vstack(tiles)[...,::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    return mend_title(d, gains_of(ds), kind, int(rows[0])).split('\n')[1], 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
+    return mend_title(d, gains_of(ds), kind, int(rows[0])).split('\n')[1], _address(np.vstack(tiles))
+
+def _address(img): # a picture as an address that needs no file
+    data = cv2.imencode('.jpg', img[...,::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
 
 # %% ../nbs/26b_plugin.ipynb #c035
 def in_words(fix:dict, names:list) -> str: # names of keypoints
@@ -502,6 +510,27 @@ def card(
     return dict(finding_id=n, text=text, image=f.image_id, ann_id=f.person, left=len(found))
 
 # %% ../nbs/26b_plugin.ipynb #c037
+def card_picture(
+    ds, # either of build's two datasets
+    finding:int, # finding_id
+    size:int=220, # side of a tile, px
+) -> str: # an address that needs no file; '' where the finding is about no person
+    "The person of a finding as labelled, and after the audit's remedy"
+    images,_ = pair_of(ds)
+    _,verdict,f = findings_in(ds, finding_id=finding)[0]
+    now = truth_of(_in(images, [f.image_id]))
+    mine = now.instances[now.instances.id == f.person]
+    if not len(mine): return ''
+    on = mine.visible[0] > 0
+    box = keypoints_to_box(mine.keypoints[0], on, .1) if on.sum() > 1 else mine.bbox[0]
+    M = input_matrix(*box_to_center_size(box, aspect=1., padding=1.3), (size, size))
+    tile = warp(now.image(f.image_id), M, (size, size))
+    after = corrected(now, [answer(f)]).instances if verdict == OPEN and f.fix and f.fix['do'] != 'remove_picture' else now.instances
+    poses = [mine] + [after[after.id == f.person]]*(after is not now.instances)
+    tiles = [paint_pose(tile, apply(M, g.keypoints[0]), g.visible[0], now.schema, thickness=2) if len(g) else tile for g in poses]
+    return _address(np.hstack([x for t in tiles for x in (t, np.full((size, 4, 3), 255, np.uint8))][:-1]))
+
+# %% ../nbs/26b_plugin.ipynb #c039
 def _field(name, kind, label, default=None, choices=None): return dict(name=name, kind=kind, label=label, default=default, choices=choices)
 
 FIXES_BY_HAND = dict(swap='exchange left and right', move='move a keypoint', drop='drop a keypoint',
@@ -540,7 +569,7 @@ def predicted(ds, who:tuple, keypoint:str) -> tuple: # x, y in px; (0, 0) where 
     names = d.truth.schema.names
     return tuple(d.pred.keypoints[q,names.index(keypoint)].round(1).tolist()) if q >= 0 and keypoint in names else (0., 0.)
 
-# %% ../nbs/26b_plugin.ipynb #c038
+# %% ../nbs/26b_plugin.ipynb #c040
 OPERATORS = dict( # name: (label, icon)
     run_diagnosis=('Pose: name the errors again', 'troubleshoot'), run_audit=('Pose: audit the labels', 'fact_check'),
     answer_findings=('Pose: accept or reject findings', 'thumbs_up_down'), fix_label=('Pose: fix a label', 'build'),

@@ -1,10 +1,9 @@
 "What the buttons of the panel do, without a browser: the dataset shows originals plus log, and the label file is never touched"
-import json, os, subprocess, sys
-from test_browse import fo, scene  # noqa: F401  first, because it sets the database's name
-import numpy as np, pytest
+import base64, json, os, subprocess, sys
+from test_browse import fo  # noqa: F401  first, because it sets the database's name
+import cv2, numpy as np, pytest
 from poselab import browse, plugin
 from poselab.audit import plant
-from poselab.corrections import ChangeLog
 from poselab.data.datasets import read_coco, write_coco
 from poselab.data.figures import rendered_dataset
 from poselab.evaluate.errors import diagnose, error_counts, plant_faults
@@ -206,6 +205,11 @@ def test_a_label_that_is_selected_in_a_picture_is_meant(shown):
     assert label.finding_id in plugin.chosen(people, [sample.id])['findings']
     now = plugin.card(people, who['findings'])
     assert now['ann_id'] == label.ann_id and 'swap arms' in now['text'] and plugin.card(people, bar='open|nothing') == {}
+    two = plugin.card_picture(people, label.finding_id)
+    plugin.respond(people, [label.finding_id], 'accepted')
+    one = plugin.card_picture(people, label.finding_id)
+    wide = lambda uri: cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(',')[1]), np.uint8), cv2.IMREAD_COLOR).shape
+    assert (wide(two), wide(one)) == ((220, 444, 3), (220, 220, 3))
 
 def test_forms_ask_what_is_needed(shown):
     *_, images, people, _ = shown

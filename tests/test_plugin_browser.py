@@ -1,9 +1,9 @@
 "The panel in a real browser: a bar filters the grid, a finding is accepted and undone, the corrected labels are exported"
-import json, os, re, time
+import time
 from test_browse import fo  # noqa: F401  fixtures; first, because it sets the database's name
 from test_browse_app import count, page, shot  # noqa: F401
 from test_plugin import person, shown  # noqa: F401
-import numpy as np, pytest
+import pytest
 from poselab import browse, plugin
 from poselab.records import read_json
 
@@ -12,9 +12,6 @@ def open_panel(page):
     page.locator('[data-cy=new-panel-btn]').first.click()
     page.get_by_text('Pose errors', exact=True).first.click()
     page.locator('.js-plotly-plot').first.wait_for()
-
-
-def bars(page): return page.locator('.js-plotly-plot .bars .point path')
 
 
 def click_bar(page, want):
@@ -93,9 +90,22 @@ def test_click_filter_accept_undo_export(page, shown, tmp_path, monkeypatch):  #
         wait(lambda: plugin.finding_counts_of(people)['swap_arms'].get('accepted'))
         page.wait_for_timeout(2000)
 
+        page.get_by_role('button', name='Fix otherwise').click()
+        page.get_by_text('What to do').first.wait_for()
+        page.wait_for_timeout(1000)
+        shot(page, tmp_path, 'plugin_fix')
+        page.get_by_role('button', name='Execute').click()
+        wait(lambda: plugin.finding_counts_of(people)['swap_arms'].get('fixed'))
+        page.get_by_text('swap: person').first.wait_for()
+        page.wait_for_timeout(2000)
+        page.get_by_role('button', name='Undo').click()
+        wait(lambda: not plugin.finding_counts_of(people)['swap_arms'].get('fixed'))
+        page.wait_for_timeout(2000)
+
         page.get_by_role('button', name='Export').click()
-        page.get_by_role('textbox').last.wait_for()
-        page.get_by_role('textbox').last.fill(str(tmp_path/'out.json'))
+        page.get_by_text('is never touched').first.wait_for()
+        page.get_by_role('dialog').or_(page.locator('form, .MuiDialog-root, .MuiPaper-root')).get_by_role('textbox').last.fill(str(tmp_path/'out.json'))
+        page.wait_for_timeout(1500)
         shot(page, tmp_path, 'plugin_export')
         page.get_by_role('button', name='Execute').click()
         wait((tmp_path/'out.changes.csv').exists)

@@ -136,6 +136,8 @@ class PoseErrors(foo.Panel):
         now = self.card(ctx)
         if not now: panel.md('Nothing is open here.', name='done'); return
         panel.md(f'{now["text"]}\n\n{now["left"]} to answer here', name='card')
+        picture = plugin.card_picture(ctx.dataset, now['finding_id'])
+        if picture: panel.str('person', view=types.ImageView(width='444px', alt='as labelled, and mended'), default=picture)
         row = panel.h_stack('answers', gap=1)
         row.btn('accept', label='Accept', on_click=self.on_accept, variant='contained')
         row.btn('reject', label='Reject', on_click=self.on_reject, variant='outlined')
