@@ -36,7 +36,7 @@ def crowd_hills(
     flat = torch.from_numpy(np.zeros(n, np.float32)) if cpu else torch.zeros(n, device=cells.device)
     return flat.scatter_reduce_(0, at.flatten(), hill.flatten(), 'amax').view(count, H, W)
 
-# %% ../../nbs/10_grouping.ipynb #c017
+# %% ../../nbs/10_grouping.ipynb #c019
 def cell_index(
     cells:Tensor, # places, (..., 2), cells
     size:tuple, # (width, height) of the map, cells
@@ -45,7 +45,7 @@ def cell_index(
     at = (cells + .5).floor()
     return torch.where(inside(at, size, 0), at[...,1]*size[0] + at[...,0], -1.).long()
 
-# %% ../../nbs/10_grouping.ipynb #c020
+# %% ../../nbs/10_grouping.ipynb #c022
 def read_tags(
     tags:Tensor, # tag maps, (N, L·K, H, W)
     index:Tensor, # cells to read, (N, P, K); -1 reads cell 0
@@ -55,7 +55,7 @@ def read_tags(
     at = index.clamp_min(0).transpose(1, 2)[:,None].expand(-1, flat.shape[1], -1, -1)
     return flat.gather(-1, at).permute(0, 3, 2, 1)
 
-# %% ../../nbs/10_grouping.ipynb #c024
+# %% ../../nbs/10_grouping.ipynb #c026
 def pull_push(
     tags:Tensor, # tag of each keypoint, (N, P, K, L)
     on:Tensor, # which keypoints are labelled, (N, P, K) bool
@@ -70,7 +70,7 @@ def pull_push(
     near = (-(mean[:,:,None] - mean[:,None]).square().sum(-1)).exp()*others
     return pull, near.sum((1, 2))/others.sum((1, 2)).clamp_min(1)
 
-# %% ../../nbs/10_grouping.ipynb #c031
+# %% ../../nbs/10_grouping.ipynb #c033
 def highest_near(
     maps:Tensor, # (..., H, W)
     window:int=5, # side of the square, cells, odd
@@ -86,7 +86,7 @@ def highest_near(
         maps = out
     return maps
 
-# %% ../../nbs/10_grouping.ipynb #c033
+# %% ../../nbs/10_grouping.ipynb #c035
 def peaks(
     heat:Tensor, # heatmaps, (N, K, H, W)
     most:int=30, # candidates kept per map
@@ -102,7 +102,7 @@ def peaks(
     again = (close & (height > 0)[...,None,:]).tril(-1).any(-1)
     return at, height.masked_fill(again | (height <= thr), 0.)
 
-# %% ../../nbs/10_grouping.ipynb #c038
+# %% ../../nbs/10_grouping.ipynb #c040
 def match(
     distance:np.ndarray, # of each candidate's tag to each person's mean tag, (m, P)
     height:np.ndarray, # of each candidate, (m,)
@@ -119,7 +119,7 @@ def match(
     who[row[ok]] = col[ok]
     return who
 
-# %% ../../nbs/10_grouping.ipynb #c043
+# %% ../../nbs/10_grouping.ipynb #c045
 RANK = ('shoulder', 'hip', 'thorax', 'pelvis', 'chest', 'neck', 'nose', 'head', 'eye', 'ear', 'elbow', 'knee', 'wrist', 'ankle')
 
 def torso_first(
@@ -129,7 +129,7 @@ def torso_first(
     def rank(k): return next((r for r,word in enumerate(RANK) if word in names[k]), len(RANK))
     return tuple(sorted(range(len(names)), key=rank))
 
-# %% ../../nbs/10_grouping.ipynb #c046
+# %% ../../nbs/10_grouping.ipynb #c048
 def group(
     height:np.ndarray, # of each candidate, (K, M); 0 where there is none
     tag:np.ndarray, # of each candidate, (K, M, L)
@@ -151,7 +151,7 @@ def group(
         of[who,k],total[who],count[who] = c,total[who] + tag[k,c],count[who] + 1
     return of[:P]
 
-# %% ../../nbs/10_grouping.ipynb #c053
+# %% ../../nbs/10_grouping.ipynb #c055
 def fill_missing(
     heat:Tensor, # heatmaps, (K, H, W)
     tags:Tensor, # tag maps, (L, K, H, W)
@@ -169,7 +169,7 @@ def fill_missing(
         mine[who,k] = apart[torch.arange(len(here)),here[:,1],here[:,0]] < tag_thr
     return at, mine
 
-# %% ../../nbs/10_grouping.ipynb #c056
+# %% ../../nbs/10_grouping.ipynb #c058
 def check_grouping(codec):
     "Refuse settings that cannot work"
     s = codec.strides
@@ -183,7 +183,7 @@ def check_grouping(codec):
     if codec.refine not in ('none', 'quarter', 'dark'):
         raise ValueError(f"Refine {codec.refine!r} is unknown; say 'none', 'quarter' or 'dark'.")
 
-# %% ../../nbs/10_grouping.ipynb #c058
+# %% ../../nbs/10_grouping.ipynb #c060
 def resized(
     maps:Tensor, # (N, C, h, w)
     size:tuple, # (H, W), cells
@@ -195,7 +195,7 @@ def resized(
     rows,cols = (torch.linspace(0, n - 1, m, device=maps.device).round().long() for n,m in zip(maps.shape[-2:], size))
     return maps[...,rows[:,None],cols]
 
-# %% ../../nbs/10_grouping.ipynb #c060
+# %% ../../nbs/10_grouping.ipynb #c062
 @dataclass(frozen=True)
 class GroupingConfig:
     "The numbers of bottom-up encoding and grouping"
@@ -218,7 +218,7 @@ class GroupingConfig:
 
     def __post_init__(self): check_grouping(self)
 
-# %% ../../nbs/10_grouping.ipynb #c061
+# %% ../../nbs/10_grouping.ipynb #c063
 class AssociativeEmbedding(GroupingConfig):
     "Everyone's keypoints to heatmaps and tags, and back to people"
     bottom_up = True # one input shows everybody
@@ -251,7 +251,7 @@ class AssociativeEmbedding(GroupingConfig):
         heat,tags,*more = zip(*looks)
         return tuple(torch.cat(same_size(m, False), 1) if m is tags else sum(same_size(m))/len(m) for m in (heat, tags, *more))
 
-# %% ../../nbs/10_grouping.ipynb #c063
+# %% ../../nbs/10_grouping.ipynb #c065
 def shrunk(
     mask:Tensor, # (N, H', W'), 0 or 1
     size:tuple, # (H, W), cells
@@ -260,7 +260,7 @@ def shrunk(
     mask = mask[:,None].float()
     return mask if tuple(mask.shape[-2:]) == tuple(size) else (F.interpolate(mask, size, mode='area') > .5).float()
 
-# %% ../../nbs/10_grouping.ipynb #c064
+# %% ../../nbs/10_grouping.ipynb #c066
 def encode(
     codec:AssociativeEmbedding,
     xy:Tensor, # keypoints, (N, P, K, 2), input px; nan where unknown
@@ -281,7 +281,7 @@ def encode(
         weight.append(shrunk(mask, size[::-1]) if mask is not None else torch.ones(N, 1, 1, 1, device=xy.device).expand(N, 1, *size[::-1]))
     return (maps[0], index, *maps[1:]), tuple(weight)
 
-# %% ../../nbs/10_grouping.ipynb #c065
+# %% ../../nbs/10_grouping.ipynb #c067
 def losses(
     outputs:tuple, # heatmaps (N, K, h, w), tags (N, L·K, h, w), further heatmaps
     targets:tuple, # the same order, cells of tags in place of tags
@@ -299,7 +299,7 @@ def losses(
     pull,push = pull_push(read_tags(tags.float(), index), index >= 0)
     return dict(heat=error, pull=pull.mean(), push=push.mean())
 
-# %% ../../nbs/10_grouping.ipynb #c066
+# %% ../../nbs/10_grouping.ipynb #c068
 def combined(
     codec:AssociativeEmbedding,
     outputs:tuple, # heatmaps, tags, further heatmaps
@@ -314,7 +314,7 @@ def combined(
     stride = codec.strides[len(more)]
     return mean, resized(tags, size, mix=False), (size[1]*stride, size[0]*stride)
 
-# %% ../../nbs/10_grouping.ipynb #c067
+# %% ../../nbs/10_grouping.ipynb #c069
 def people_of(
     codec:AssociativeEmbedding,
     heat:Tensor, # (K, H, W)
@@ -343,7 +343,7 @@ def people_of(
     xy,there = to_pixels(cells, size, (W,H)),found | codec.fill
     return torch.where(there[...,None], xy, torch.nan), sure, score
 
-# %% ../../nbs/10_grouping.ipynb #c069
+# %% ../../nbs/10_grouping.ipynb #c071
 def true_outputs(
     codec:AssociativeEmbedding,
     xy:Tensor, # keypoints, (N, P, K, 2), input px
@@ -358,7 +358,7 @@ def true_outputs(
     tags = far.masked_fill((index < 0)[...,None,None], torch.inf).argmin(1)*gap
     return heat, tags, *more
 
-# %% ../../nbs/10_grouping.ipynb #c079
+# %% ../../nbs/10_grouping.ipynb #c081
 def multi_scale(
     net, # inputs (N, 3, H, W) to outputs
     x:Tensor, # inputs, (N, 3, H, W)
