@@ -49,7 +49,7 @@ grading
 report
 inspection shards
 player
-demo site
+demo site readings
 cli
 """.strip().splitlines()
 FLOOR = {module: floor for floor,line in enumerate(FLOORS) for module in line.split()}

@@ -89,6 +89,27 @@ def test_a_second_build_forgets_what_is_gone(small, tmp_path):
     assert {p.name for p in set(before) - set(after)} == {'02_two.ipynb', '01_new.md'}
     assert after[tmp_path/'source'/'conf.py'] == before[tmp_path/'source'/'conf.py']
 
+# --- what the papers leave open ---------------------------------------------------------------------------------
+
+def test_the_page_of_gaps_says_what_the_pages_say():
+    from poselab.readings import as_markdown, every_case
+    found = every_case(ROOT/'nbs')
+    stored = [o['data']['text/markdown'] for c in json.loads(PAGES['35_ambiguities'].read_text())['cells'] for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+    assert [''.join(s) for s in stored] == [as_markdown(cases) for cases in found.values()], 'run nbs/35_ambiguities.ipynb again'
+
+def test_a_case_begins_and_ends_where_it_should(tmp_path):
+    from poselab.readings import as_markdown, cases, paper_of
+    cells = [new_markdown_cell('# Page\n\n> Claim.'), new_markdown_cell('## Gaps\n\n#### The paper says\nEq. 1 ([here](01_x.ipynb), paper 002).\n\n#### Taken literally\nNothing.'),
+             new_code_cell('1', outputs=[stored('image/png', 'x'), stored('text/plain', '17')]), new_markdown_cell('Prose between.'), new_code_cell('2', outputs=[stored('text/plain', '18')]),
+             new_markdown_cell('#### We do\nTwo.\n\nMore.'), new_code_cell('3', outputs=[stored('text/plain', '19')]), new_markdown_cell('And on.'), new_code_cell('4', outputs=[stored('text/plain', '20')]),
+             new_markdown_cell('#### The paper says\nEq. 2 (003).\n\n#### We do\nIt.\n\n## Recap\n\n- All.')]
+    nbformat.write(new_notebook(cells=cells), tmp_path/'99_page.ipynb')
+    a,b = cases(tmp_path/'99_page.ipynb')
+    assert [t for _,t in a['parts']] == ['Eq. 1 ([here](01_x.ipynb), paper 002).', 'Nothing.', '17', '18', 'Two.', '19'] and a['section'] == 'Gaps'
+    assert [n for n,_ in b['parts']] == ['The paper says', 'We do'] and (paper_of(a), paper_of(b)) == ('002', '003')
+    text = as_markdown([a, b])
+    assert '[Gaps](99_page.ipynb)' in text and '01_x.ipynb' not in text and text.index('17') < text.index('Two.')
+
 # --- links ------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('link,fault', [

@@ -8,7 +8,7 @@ from sphinx.util import logging
 project,author,copyright = 'poselab','The poselab authors','The poselab authors, Apache-2.0'
 extensions = ['myst_nb']
 nb_execution_mode = 'off' # pages show the outputs they were committed with
-nb_render_markdown_format = 'gfm' # cells that print tables
+nb_render_markdown_format = 'myst' # what cells print as Markdown: tables, formulas, links to pages
 nb_merge_streams = True
 myst_enable_extensions = ['dollarmath']
 myst_heading_anchors = 3
