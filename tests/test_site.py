@@ -10,7 +10,7 @@ from poselab import site
 ROOT = Path(__file__).parents[1]
 PAGES = {p.stem: p for p in sorted((ROOT/'nbs').glob('*.ipynb'))}
 
-def stored(mime, value): return new_output('display_data', data={mime: value, 'text/plain': 'something'})
+def stored(mime, value): return new_output('display_data', data={'text/plain': 'something', mime: value})
 
 @pytest.fixture(scope='module')
 def plot():
