@@ -385,6 +385,7 @@ def respond(
     refresh(ds, {f.image_id for f in found})
     return f'{verdict}: {found[0].check.replace("_", " ")}' + (f' and {len(found) - 1} more' if len(found) > 1 else '')
 
+# %% ../nbs/26b_plugin.ipynb #c030
 def mend(
     ds, # either of build's two datasets
     who:tuple, # image id, annotation id
@@ -407,6 +408,7 @@ def mend(
     refresh(ds, [who[0]])
     return f'{do.replace("_", " ")} {", ".join(keypoints).replace("_", " ")}'.strip() + f': person {who[1]}'
 
+# %% ../nbs/26b_plugin.ipynb #c031
 def take_back(ds, key:str=None, by:str=None) -> str: # what to tell
     "Undo the last change that stands, or the one with this key"
     log = log_of(ds, by)
@@ -424,7 +426,7 @@ def export(ds, out) -> str: # what to tell
     done = export_coco(file, log.standing(), out)
     return f'{done["out"]}: {done["changed"]} annotations changed, {done["removed"]} removed; why is in {Path(done["log"]).name}'
 
-# %% ../nbs/26b_plugin.ipynb #c031
+# %% ../nbs/26b_plugin.ipynb #c033
 def error_counts_of(ds) -> dict: # joint -> {error: number}
     "Wrong keypoints by name and kind"
     images,_ = pair_of(ds)
@@ -460,7 +462,7 @@ def view_of(
     view = ds.filter_labels('joint_errors', (F('label') == part) & one if row else F('label') == part)
     return view.filter_labels('error_lines', (F('error') == part) & one if row else F('error') == part)
 
-# %% ../nbs/26b_plugin.ipynb #c033
+# %% ../nbs/26b_plugin.ipynb #c035
 @lru_cache(1)
 def _cases(name, lines): # lines of the log: a new one asks again
     import fiftyone as fo
@@ -484,7 +486,7 @@ def _address(img): # a picture as an address that needs no file
     data = cv2.imencode('.jpg', img[...,::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
 
-# %% ../nbs/26b_plugin.ipynb #c035
+# %% ../nbs/26b_plugin.ipynb #c037
 def in_words(fix:dict, names:list) -> str: # names of keypoints
     "A remedy for people"
     if not fix: return 'none: look at it'
@@ -509,7 +511,7 @@ def card(
     text = f'**{f.check.replace("_", " ")}**, {f.chance:.0%}, person {f.person}, {verdict}\n\n{f.why}\n\nRemedy: {in_words(f.fix, names)}'
     return dict(finding_id=n, text=text, image=f.image_id, ann_id=f.person, left=len(found))
 
-# %% ../nbs/26b_plugin.ipynb #c037
+# %% ../nbs/26b_plugin.ipynb #c039
 def card_picture(
     ds, # either of build's two datasets
     finding:int, # finding_id
@@ -530,7 +532,7 @@ def card_picture(
     tiles = [paint_pose(tile, apply(M, g.keypoints[0]), g.visible[0], now.schema, thickness=2) if len(g) else tile for g in poses]
     return _address(np.hstack([x for t in tiles for x in (t, np.full((size, 4, 3), 255, np.uint8))][:-1]))
 
-# %% ../nbs/26b_plugin.ipynb #c039
+# %% ../nbs/26b_plugin.ipynb #c041
 def _field(name, kind, label, default=None, choices=None): return dict(name=name, kind=kind, label=label, default=default, choices=choices)
 
 FIXES_BY_HAND = dict(swap='exchange left and right', move='move a keypoint', drop='drop a keypoint',
@@ -569,7 +571,7 @@ def predicted(ds, who:tuple, keypoint:str) -> tuple: # x, y in px; (0, 0) where 
     names = d.truth.schema.names
     return tuple(d.pred.keypoints[q,names.index(keypoint)].round(1).tolist()) if q >= 0 and keypoint in names else (0., 0.)
 
-# %% ../nbs/26b_plugin.ipynb #c040
+# %% ../nbs/26b_plugin.ipynb #c042
 OPERATORS = dict( # name: (label, icon)
     run_diagnosis=('Pose: name the errors again', 'troubleshoot'), run_audit=('Pose: audit the labels', 'fact_check'),
     answer_findings=('Pose: accept or reject findings', 'thumbs_up_down'), fix_label=('Pose: fix a label', 'build'),

@@ -55,28 +55,29 @@ class PoseErrors(foo.Panel):
     @property
     def config(self): return foo.PanelConfig(name='pose_errors', label='Pose errors', icon='accessibility_new', surfaces='grid')
 
-    def on_load(self, ctx): self.again(ctx)
-    def on_change_dataset(self, ctx): self.again(ctx)
-    def on_change_selected(self, ctx): self.again(ctx, skip=0)
-    def on_change_selected_labels(self, ctx): self.again(ctx, skip=0)
+    def on_load(self, ctx): self.check(ctx)
+    def on_change_dataset(self, ctx): self.check(ctx, bar='', skip=0)
+    def on_change_selected(self, ctx): ctx.panel.state.set(dict(skip=0))
+    def on_change_selected_labels(self, ctx): ctx.panel.state.set(dict(skip=0))
 
-    def again(self, ctx, **state):
-        for k, v in state.items(): ctx.panel.set_state(k, v)
-        try: plugin.pair_of(ctx.dataset); ctx.panel.set_state('problem', '')
-        except ValueError as e: ctx.panel.set_state('problem', str(e))
+    def check(self, ctx, **state):
+        problem = ''
+        try: plugin.pair_of(ctx.dataset)
+        except ValueError as e: problem = str(e)
+        ctx.panel.state.set(dict(state, problem=problem))
 
-    def on_tab(self, ctx): self.again(ctx, tab=ctx.params.get('value') or 'errors', bar='', skip=0)
+    def on_tab(self, ctx): ctx.panel.state.set(dict(tab=ctx.params.get('value') or 'errors', bar='', skip=0))
 
     def on_bar(self, ctx):
         bar, tab = str(ctx.params.get('id') or ''), ctx.panel.get_state('tab') or 'errors'
         if not bar or bar == 'as it is': return
-        self.again(ctx, bar=bar, skip=0)
         try: ctx.ops.set_view(plugin.view_of(ctx.dataset, tab, bar))
         except ValueError as e: ctx.ops.notify(str(e), variant='info')
+        ctx.panel.state.set(dict(bar=bar, skip=0))
 
     def on_all(self, ctx):
-        self.again(ctx, bar='', skip=0)
         ctx.ops.clear_view()
+        ctx.panel.state.set(dict(bar='', skip=0))
 
     def card(self, ctx):
         who = plugin.chosen(ctx.dataset, ctx.selected or [], ctx.selected_labels or [])
@@ -92,7 +93,7 @@ class PoseErrors(foo.Panel):
     def on_fix(self, ctx):
         if now := self.card(ctx): ctx.prompt('@poselab/pose-errors/fix_label', params={k: now[k] for k in ('finding_id', 'image', 'ann_id')})
 
-    def on_next(self, ctx): self.again(ctx, skip=(ctx.panel.get_state('skip') or 0) + 1)
+    def on_next(self, ctx): ctx.panel.state.set(dict(skip=(ctx.panel.get_state('skip') or 0) + 1))
     def on_undo(self, ctx):
         if say(ctx, plugin.take_back, ctx.dataset): self.done(ctx)
     def on_audit(self, ctx):
