@@ -43,6 +43,11 @@ APPS = (
     App('augment', 'Augmentation mixer', 'Mix **views** of one dancer. Which knob would hurt a network that must tell left from right?', 'poselab.explorers:augmentation_mixer'),
     App('poses', 'Poses in your picture', 'Shipped lab weights on a dancer, a photograph or an **upload** (it stays on this machine). Where are they wrong, and how sure are they of it?',
         'poselab.explorers:pose_explorer'),
+    App('film', 'Poses in your film', '**Play** the dancer, or **upload** a few seconds of your own (at most 8 MB; it stays on this machine). In which **frames** is a keypoint lost that was there '
+        'before and after?', 'poselab.explorers:film_explorer'),
+    App('errors', 'What went wrong?', 'Choose what to **mend** and walk through the **cases**: left as predicted, right mended. Which kind of error costs the most AP?', 'poselab.explorers:error_explorer'),
+    App('curves', 'Which run was better?', 'Choose a **study** and what to compare **with**; show **each seed**. Which gains are larger than luck? Name a **folder** to see runs of your own.',
+        'poselab.curves:run_comparer'),
     App('score', 'A dance score that says why', 'Choose a tested **dancer** and move the **frame**. The lower plot shows each limb over time: which one was off, and when?', 'poselab.widgets:score_player'),
 )
 

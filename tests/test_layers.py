@@ -41,7 +41,7 @@ score.dance
 score.explain
 published
 widgets
-tagspace attend candidates
+tagspace attend candidates curves
 explorers
 labs apps
 sandbox

@@ -270,6 +270,46 @@ def test_a_picture_of_ones_own_is_looked_at(open_page, tmp_path):
     cv2.imwrite(str(tmp_path/'mine.png'), chosen_picture('dancer 3')[..., ::-1])
     changed = look(page); upload(page, tmp_path/'mine.png'); changed('keypoints')
 
+def test_a_film_of_ones_own_is_looked_at_and_played(pages, tmp_path):
+    from poselab.explorers import demo_film
+    from poselab.records import write_video
+    page = pages['film']; page.bring_to_front()
+    words = page.locator('.widget-html', has_text='32 frames')
+    words.wait_for()
+    press(page, 'frame', 'ArrowRight')
+    thumb(page, 'film')
+    before = page.locator('img.widget-image').get_attribute('src')
+    press(page, 'frame', 'End')
+    page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
+    (tmp_path/'words.mp4').write_text('no film')
+    upload(page, tmp_path/'words.mp4')
+    page.locator('.widget-html', has_text='cannot be read as a film').wait_for()
+    upload(page, write_video(tmp_path/'mine.mp4', demo_film('robot', 12), 12.5))
+    page.locator('.widget-html', has_text='mine.mp4: 12 frames').wait_for()
+    page.locator('.widget-html', has_text='0.00 s').wait_for(timeout=60_000)
+
+def test_another_kind_of_error_shows_other_cases(pages):
+    page = pages['errors']; page.bring_to_front()
+    page.locator('.widget-html', has_text='all mended').wait_for()
+    page.wait_for_function('document.querySelector("img.widget-image").naturalWidth > 500')
+    thumb(page, 'errors')
+    before = page.locator('img.widget-image').get_attribute('src')
+    press(page, 'case', 'ArrowRight')
+    page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
+    choose(page, 'mend', 'background')
+    page.locator('.widget-html', has_text='taken away').wait_for()
+
+def test_runs_are_compared_with_another_one(open_page, tmp_path):
+    page = open_page('curves')
+    assert 'study-rfsp: 8 variants, 3 seeds' in title(page)
+    changed = look(page); choose(page, 'study', 'study-optimiser'); changed('study-optimiser')
+    thumb(page, 'curves'); still(page, 'widget_curves.png')
+    changed = look(page); choose(page, 'with', 'SGD'); changed('against SGD')
+    changed = look(page); page.locator('.widget-checkbox', has_text='each seed').locator('input').check(); changed()
+    box = page.locator('.widget-text', has_text='folder').locator('input')
+    box.fill(str(tmp_path/'no')); box.press('Enter')
+    page.locator('.widget-html', has_text='is no folder').wait_for()
+
 @pytest.mark.parametrize('name', [a.name for a in APPS])
 def test_every_app_fits_a_phone(open_page, pages, name):
     page = pages[name]; page.bring_to_front()
