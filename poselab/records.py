@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'AREA_OF_BOX', 'IMAGE_ENDINGS', 'CODECS', 'labelled_box', 'Instances', 'ImageInfo', 'read_image',
-           'inside_name', 'ImageSource', 'MemorySource', 'rows_by_id', 'PoseData', 'whole_file', 'write_whole',
-           'read_json', 'data_root', 'FrameSource', 'Clip', 'open_clip', 'open_camera', 'read_ahead', 'write_video']
+           'inside_name', 'ImageSource', 'MemorySource', 'rows_by_id', 'PoseData', 'KeptPictures', 'whole_file',
+           'write_whole', 'read_json', 'data_root', 'FrameSource', 'Clip', 'open_clip', 'open_camera', 'read_ahead',
+           'write_video']
 
 # %% ../nbs/02a_records.ipynb #c006
 import contextlib, gzip, json, os, queue, secrets, threading, time, zipfile, zlib
@@ -309,6 +310,20 @@ class PoseData(_Pictures):
         return replace(self, images=images, instances=self.instances[mask])
 
 # %% ../nbs/02a_records.ipynb #c052
+class KeptPictures:
+    "Pictures by their image id, each decoded once while there is room"
+    def __init__(self,
+        read, # image id -> (H, W, 3) uint8
+        room_mb:int=1024, # memory, MB
+    ): self.read,self.room,self.kept = read,room_mb*2**20,{}
+
+    def __call__(self, image_id:int) -> np.ndarray: # (H, W, 3) uint8
+        if image_id in self.kept: return self.kept[image_id]
+        img = self.read(image_id)
+        if img.nbytes <= self.room: self.kept[image_id] = img; self.room -= img.nbytes
+        return img
+
+# %% ../nbs/02a_records.ipynb #c055
 @contextlib.contextmanager
 def whole_file(
     path, # where the finished file shall be
@@ -334,7 +349,7 @@ def write_whole(
         f.write(data.encode() if isinstance(data, str) else data)
     return Path(path)
 
-# %% ../nbs/02a_records.ipynb #c056
+# %% ../nbs/02a_records.ipynb #c059
 def _json_error(path, text, e):
     "Say what is wrong with a json file in one sentence"
     if isinstance(e, RecursionError): return f'{path} is nested too deeply for a data file.'
@@ -363,7 +378,7 @@ def read_json(
         raise ValueError(f'{path} holds a {type(found).__name__} at the top, a {top.__name__} is needed.')
     return found
 
-# %% ../nbs/02a_records.ipynb #c059
+# %% ../nbs/02a_records.ipynb #c062
 def data_root() -> Path|None: # None where there is no such folder
     "Folder of real data: POSELAB_DATA, else shared/data beside the repository; POSELAB_DATA='' turns it off"
     named = os.environ.get('POSELAB_DATA')
@@ -373,7 +388,7 @@ def data_root() -> Path|None: # None where there is no such folder
     root = Path(named) if named else Path(find_spec('poselab.records').origin).resolve().parents[2]/'shared'/'data'
     return root if root.is_dir() else None
 
-# %% ../nbs/02a_records.ipynb #c061
+# %% ../nbs/02a_records.ipynb #c064
 class FrameSource:
     "Frames of a clip as pictures called 000000, 000001, ...; quick when asked for in order"
     def __init__(self, clip): self.clip,self.next,self.frames = clip,0,None
@@ -388,7 +403,7 @@ class FrameSource:
             if self.next > i: return img
         raise FileNotFoundError(f'{self.clip.name} has {self.next} frames; there is no frame {i}.')
 
-# %% ../nbs/02a_records.ipynb #c062
+# %% ../nbs/02a_records.ipynb #c065
 @dataclass
 class Clip:
     "Frames in order, read one at a time"
@@ -430,7 +445,7 @@ class Clip:
             infos = [ImageInfo(i + 1, f'{i:06d}', *self.size, video=self.name, frame=i) for i in range(count)]
         return PoseData(self.name, schema, infos, Instances.empty(schema.num_keypoints), self.source or FrameSource(self))
 
-# %% ../nbs/02a_records.ipynb #c064
+# %% ../nbs/02a_records.ipynb #c067
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8') # read once, at the first video: its own complaints name no file
 
 def _capture(path):
@@ -465,7 +480,7 @@ def _open_video(path, strict, fps):
     clock = lambda: _video_frames(path, count, strict, rate, bool(fps))
     return Clip(Path(path).name, rate, img.shape[1::-1], count, lambda: (img for _,img in clock()), clock=clock)
 
-# %% ../nbs/02a_records.ipynb #c065
+# %% ../nbs/02a_records.ipynb #c068
 def open_clip(
     path, # video, folder of images, zip of images, or one image
     fps:float=None, # frames per second; the video's own, or 25 for images
@@ -485,7 +500,7 @@ def open_clip(
     h,w = source.read(names[0]).shape[:2]
     return Clip(path.name, fps or 25., (w, h), len(names), lambda: map(source.read, names), names, source)
 
-# %% ../nbs/02a_records.ipynb #c067
+# %% ../nbs/02a_records.ipynb #c070
 def open_camera(
     number:int=0, # of the camera, from 0
 ) -> Clip: # reads on until it is closed
@@ -506,7 +521,7 @@ def open_camera(
         finally: cap.release()
     return Clip(f'camera {number}', rate if 0 < rate < 1000 else 25., img.shape[1::-1], None, lambda: (img for _,img in clock()), clock=clock)
 
-# %% ../nbs/02a_records.ipynb #c068
+# %% ../nbs/02a_records.ipynb #c071
 def read_ahead(
     items, # any iterable
     n:int=3, # items that wait at most
@@ -534,7 +549,7 @@ def read_ahead(
             yield x
     finally: stop.set()
 
-# %% ../nbs/02a_records.ipynb #c071
+# %% ../nbs/02a_records.ipynb #c074
 CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.webm': 'vp09', '.mov': 'mp4v'}
 
 def _bgr(path, i, img, first):

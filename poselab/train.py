@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from .schema import PoseSchema, load_schema
-from .records import PoseData, write_whole
+from .records import KeptPictures, PoseData, write_whole
 from .data.augment import MILD, NONE, AugmentConfig, augment
 from .data.bottomup import BottomUpDataset
 from .data.clips import ClipDataset, rendered_clips, to_card
@@ -101,16 +101,9 @@ class TopDownDataset(Dataset):
         if not keep.any(): raise ValueError(f'{data.name}: no person with a box and a labelled keypoint to train on.')
         self.data,self.rows,self.input_size,self.seed = data,np.flatnonzero(keep),tuple(input_size),seed
         self.cfg,self.late,self.late_from = cfg,late or cfg,late_from
-        self._cache,self._room = {},cache_mb*2**20
+        self.picture = KeptPictures(data.image, cache_mb) # image id -> (H, W, 3) uint8
 
     def __len__(self): return len(self.rows)
-
-    def picture(self, image_id:int) -> np.ndarray: # (H, W, 3) uint8
-        "A decoded picture, kept while there is room"
-        if image_id in self._cache: return self._cache[image_id]
-        img = self.data.image(image_id)
-        if img.nbytes <= self._room: self._cache[image_id] = img; self._room -= img.nbytes
-        return img
 
     def __getitem__(self, i):
         epoch,i = divmod(i, len(self.rows))

@@ -207,7 +207,7 @@ def test_pictures_without_labelled_people_are_left_out_and_none_at_all_is_refuse
 
 def test_the_cache_stops_at_its_limit():
     data = BottomUpDataset(rendered_dataset(3, 3, (96,64), 1), (64,64), cache_mb=0)
-    data[0]; assert data._cache == {}
+    data[0]; assert data.picture.kept == {}
 
 
 def test_odd_sizes_and_one_pixel_pictures_go_through():

@@ -10,7 +10,7 @@ __all__ = ['SIDES', 'WHOLE', 'WHOLE_STILL', 'rle_counts', 'rle_mask', 'paint_reg
 import cv2, numpy as np
 from dataclasses import replace
 from math import ceil, radians
-from ..records import Instances, PoseData, rows_by_id
+from ..records import Instances, KeptPictures, PoseData, rows_by_id
 from ..schema import PoseSchema
 from .augment import NONE, AugmentConfig, grid_mask, inside, random_colour_matrix, random_erase
 from .geometry import apply, compose, input_matrix, invert, warp
@@ -179,17 +179,10 @@ class BottomUpDataset:
         self.data,self.input_size,self.seed,self.max_people,self.side,self.stride = data,tuple(input_size),seed,max_people,side,stride
         self.cfg,self.late,self.late_from = cfg,late or cfg,late_from
         self._rows = rows_by_id(inst.image_id)
-        self._cache,self._room = {},cache_mb*2**20
+        self.picture = KeptPictures(data.image, cache_mb) # image id -> (H, W, 3) uint8
 
     def __len__(self): return len(self.ids)
     def people(self, image_id:int) -> Instances: return self.data.instances[self._rows[image_id]] # of one picture
-
-    def picture(self, image_id:int) -> np.ndarray: # (H, W, 3) uint8
-        "A decoded picture, kept while there is room"
-        if image_id in self._cache: return self._cache[image_id]
-        img = self.data.image(image_id)
-        if img.nbytes <= self._room: self._cache[image_id] = img; self._room -= img.nbytes
-        return img
 
     def __getitem__(self, i): # input (3, height, width) uint8, keypoints (P, K, 2) float32, visibility (P, K) int64, mask (h, w) uint8
         epoch,i = divmod(i, len(self.ids))

@@ -13,7 +13,7 @@ import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 import cv2, numpy as np
-from ..records import ImageInfo, Instances, MemorySource, PoseData
+from ..records import ImageInfo, Instances, KeptPictures, MemorySource, PoseData
 from ..schema import load_schema, read_card
 from .augment import NONE, AugmentConfig, augment_clip, inside
 from .figures import CHOREOGRAPHIES, JOINTS, Camera, Stage, Style, choreography
@@ -61,14 +61,7 @@ class ClipReader:
         cache_mb:int=1024, # memory for decoded pictures, MB
     ):
         self.data,self.cut = data,cut
-        self._cache,self._room,self._colours,self._known = {},cache_mb*2**20,{},{}
-
-    def picture(self, image_id:int) -> np.ndarray: # (H, W, 3) uint8
-        "One decoded picture"
-        if image_id in self._cache: return self._cache[image_id]
-        img = self.data.image(image_id)
-        if img.nbytes <= self._room: self._cache[image_id] = img; self._room -= img.nbytes
-        return img
+        self.picture,self._colours,self._known = KeptPictures(data.image, cache_mb),{},{}
 
     def colours(self, image_id:int) -> np.ndarray: # (128,) shares
         if image_id not in self._colours: self._colours[image_id] = colours(self.picture(image_id))

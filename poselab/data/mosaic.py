@@ -9,7 +9,7 @@ __all__ = ['GREY', 'MOSAIC', 'letterbox_matrix', 'move_boxes', 'clip_boxes', 'bo
 # %% ../../nbs/06c_mosaic.ipynb #c002
 import cv2, numpy as np
 from dataclasses import replace
-from ..records import Instances, PoseData, rows_by_id
+from ..records import Instances, KeptPictures, PoseData, rows_by_id
 from ..schema import PoseSchema
 from .augment import NONE, AugmentConfig, inside, random_colour_matrix
 from .bottomup import random_whole, whole_region
@@ -173,18 +173,15 @@ class MosaicDataset:
         self.data,self.input_size,self.seed,self.max_people,self.border = data,tuple(input_size),seed,max_people,border
         self.cfg,self.late,self.late_from = cfg,late or cfg,late_from
         self.ids,self._rows = [im.id for im in data.images],rows_by_id(data.instances.image_id)
-        self._cache,self._room = {},cache_mb*2**20
+        self.picture = KeptPictures(self._covered, cache_mb) # image id -> (H, W, 3) uint8
 
     def __len__(self): return len(self.ids)
     def people(self, image_id:int) -> Instances: return self.data.instances[self._rows.get(image_id, np.zeros(0, int))] # of one picture
 
-    def picture(self, image_id:int) -> np.ndarray: # (H, W, 3) uint8
-        "A picture with its crowds painted over, kept while there is room"
-        if image_id in self._cache: return self._cache[image_id]
+    def _covered(self, image_id):
+        "A picture with its crowds painted over"
         img,people = self.data.image(image_id),self.people(image_id)
-        if people.iscrowd.any(): img = grey_over(img, people.bbox[people.iscrowd])
-        if img.nbytes <= self._room: self._cache[image_id] = img; self._room -= img.nbytes
-        return img
+        return grey_over(img, people.bbox[people.iscrowd]) if people.iscrowd.any() else img
 
     def view(self, i) -> tuple: # as `mosaic_view`
         "Item i of epoch e travels as e·n + i"
