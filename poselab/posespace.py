@@ -51,8 +51,9 @@ def add_pose_space(
     people.set_values('rarity', dict(zip(ids, rarity(vectors).tolist())), key_field='id')
     view = people.select(np.array(ids)[known].tolist(), ordered=True)
     _brain_runs(people, view, vectors[known], method or ('umap' if find_spec('umap') else 'pca'))
-    grid,plot = fo.Panel(type='Samples', pinned=True),fo.Panel(type='Embeddings', state=dict(brainResult=PLOT, colorByField='worst'))
-    people.save_workspace('pose space', fo.Space(children=[fo.Space(children=[grid]), fo.Space(children=[plot])]), overwrite=True)
+    grid,plot = fo.Panel(type='Samples', pinned=True),fo.Panel(type='Embeddings')
+    def room(panel): return fo.Space(children=[panel], active_child=panel.component_id) # the App shows nothing by itself, and needs a direction
+    people.save_workspace('pose space', fo.Space(children=[room(grid), room(plot)], orientation='horizontal'), overwrite=True)
     return view
 
 def _brain_runs(people, view, vectors, method):

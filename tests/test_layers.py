@@ -14,7 +14,7 @@ records draw
 data.geometry
 data.figures data.datasets data.augment data.video
 data.exchange data.runner data.bottomup data.enlarge data.clips
-data.mosaic
+data.mosaic data.formats
 codecs.heatmap codecs.simcc codecs.softlabels
 codecs.grouping codecs.anchors
 modules.counts modules.blocks modules.lgag modules.cbam modules.background modules.polarized modules.motion
