@@ -44,7 +44,7 @@ def parts(box): return {x.description: x for x in [c for row in box.children if 
 def test_the_film_explorer_walks_and_refuses(film):
     box = film_explorer(); c = parts(box); view,words = box.children[3],box.children[1]
     first = view.value
-    start = time.perf_counter(); c['frame'].value = 10; took = time.perf_counter() - start
+    start = time.process_time(); c['frame'].value = 10; took = time.process_time() - start
     assert view.value != first and took < .15, f'{took:.3f} s for a frame'
     c['Upload'].value = (dict(name='a.txt', type='text/plain', size=1, content=memoryview(b'x'), last_modified=datetime.datetime(2026, 1, 1)),)
     assert 'no film by its name' in words.value and view.value != b'' and c['frame'].max == 31 # what was there stays
@@ -59,5 +59,5 @@ def test_errors_on_purpose_have_every_kind_and_answer_at_once():
     c['case'].value = 1
     took = []
     for kind in c['mend'].options:
-        start = time.perf_counter(); c['mend'].value = kind; took.append(time.perf_counter() - start)
-    assert view.value != before and np.median(took) < .3, took
+        start = time.process_time(); c['mend'].value = kind; took.append(time.process_time() - start)
+    assert view.value != before and np.median(took) < .15, took
