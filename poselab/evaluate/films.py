@@ -291,7 +291,7 @@ def _rename(rng, track, rows, frame): # from one frame on: two numbers exchanged
     track[later[track[later] == there[0]]] = track.max() + 1
     return [('broken', t)]
 
-# %% ../../nbs/25f_films.ipynb #c026
+# %% ../../nbs/25f_films.ipynb #c028
 def film_report(
     data, # PoseData: pictures of films, predictions as instances
     limits:FilmLimits=FilmLimits(),
@@ -320,7 +320,7 @@ def _keypoint_rows(schema, bodies, faults):
                         largest=round(float(known.max()), 3) if len(known) else None, **n))
     return out
 
-# %% ../../nbs/25f_films.ipynb #c027
+# %% ../../nbs/25f_films.ipynb #c029
 def film_lines(
     report:dict, # from `film_report`
     most:int=12, # faults that are listed per film
@@ -340,7 +340,7 @@ def film_lines(
         if len(mine) > most: out.append(f'  and {len(mine) - most} more')
     return out[1:]
 
-# %% ../../nbs/25f_films.ipynb #c030
+# %% ../../nbs/25f_films.ipynb #c032
 def draw_film(
     data, # PoseData of predictions
     video:str=None, # the film; None: the first
