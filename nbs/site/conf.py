@@ -27,7 +27,7 @@ def formula(block):
         tex = re.sub(r'\\[bB]igg?(?![a-z])', '', node.astext()) # docutils has no fixed sizes: fences stretch by themselves
         try: math = tex2mathml(tex, as_block=block)
         except MathError as e: math = logging.getLogger(__name__).warning('%s in the formula %s', e, tex, location=node) or ''
-        self.body.append(f'<div class="math">{math}</div>' if block else math)
+        self.body.append(f'<div class="formula">{math}</div>' if block else math)
         raise SkipNode
     return visit, None
 
