@@ -23,10 +23,11 @@ def printed(cell) -> list: # texts
 
 def cases(
     path, # a notebook
-) -> list: # dict(page, section, parts [(heading, text)], numbers [text])
+) -> list: # dict(page, title, section, parts [(heading, text); no heading: printed by a cell])
     "The places where a paper leaves something open"
-    found,case,section = [],None,''
-    for c in json.loads(Path(path).read_text())['cells']:
+    cells = json.loads(Path(path).read_text())['cells']
+    found,case,section,title = [],None,'',''.join(cells[0]['source']).splitlines()[0].lstrip('# ').split(':')[0]
+    for c in cells:
         source = ''.join(c['source'])
         if c['cell_type'] == 'code':
             if case: case['parts'] += [('', t) for t in printed(c)]
@@ -36,7 +37,7 @@ def cases(
             head,_,body = block.partition('\n')
             name = head.lstrip('#').strip() if head.startswith('#') else ''
             if not name: continue # prose between the two readings
-            if name == SAYS: found.append(case := dict(page=Path(path).stem, section=section, parts=[]))
+            if name == SAYS: found.append(case := dict(page=Path(path).stem, title=title, section=section, parts=[]))
             elif not name.startswith((LITERAL, DO)):
                 case,section = None,name or section
             if case: case['parts'].append((name, body.strip().split('\n\n')[0] if name == DO else body.strip()))
@@ -73,7 +74,7 @@ def as_markdown(
     "Cases one after the other, each with its page"
     lines = []
     for i,c in enumerate(found, 1):
-        lines.append(f'**{i}. [{c["section"] or c["page"]}]({c["page"]}.ipynb)** (page {c["page"].split("_")[0]})')
+        lines.append(f'**{i}. [{c["title"]}]({c["page"]}.ipynb)**, {c["section"]}')
         for name,text in c['parts']:
             text = re.sub(r'!?\[([^\]]*)\]\((?!https?:)[^)]*\)', r'\1', text) # links work on their own page only
             if name: lines.append(f'*{name}.* {text}')

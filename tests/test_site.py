@@ -108,7 +108,7 @@ def test_a_case_begins_and_ends_where_it_should(tmp_path):
     assert [t for _,t in a['parts']] == ['Eq. 1 ([here](01_x.ipynb), paper 002).', 'Nothing.', '17', '18', 'Two.', '19'] and a['section'] == 'Gaps'
     assert [n for n,_ in b['parts']] == ['The paper says', 'We do'] and (paper_of(a), paper_of(b)) == ('002', '003')
     text = as_markdown([a, b])
-    assert '[Gaps](99_page.ipynb)' in text and '01_x.ipynb' not in text and text.index('17') < text.index('Two.')
+    assert '[Page](99_page.ipynb)**, Gaps' in text and '01_x.ipynb' not in text and text.index('17') < text.index('Two.')
 
 # --- links ------------------------------------------------------------------------------------------------------
 
