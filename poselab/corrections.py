@@ -289,6 +289,7 @@ def _beside(out, ending): return out.with_name(out.name.removesuffix('.gz').remo
 
 def _check_out(labels, out):
     if not str(labels or ''): raise ValueError('These labels came from no file: write_coco(corrected(data, changes), out) writes one.')
+    if not str(out).endswith(('.json', '.json.gz')): raise ValueError(f'{out}: corrected labels are written as .json, or as .json.gz.')
     if Path(out).exists() and os.path.samefile(labels, out) or os.path.realpath(labels) == os.path.realpath(out):
         raise ValueError(f'{out} is the original, which is never touched: give another name.')
 
@@ -327,7 +328,10 @@ def export_coco(
     "A copy of a label file in which only the touched annotations differ, and a log that says why"
     _check_out(labels, out)
     labels,out,changes,said = Path(labels),Path(out),list(changes),[]
-    doc = read_json(labels, dict)
+    try: doc = read_json(labels, dict)
+    except ValueError as e:
+        raise ValueError(f'{e} Only a COCO file can be copied with corrections: write_coco(corrected(data, changes), out) writes '
+                         'other labels.') from None
     start,records = _pictures(labels, doc, {c.image for c in changes})
     end = start
     for c in changes:

@@ -5,18 +5,19 @@
 # %% auto #0
 __all__ = ['VERDICT_COLORS', 'PERSON', 'PREDICTION', 'OF_PICTURE', 'OF_PERSON', 'FIXES_BY_HAND', 'OPERATORS', 'bars', 'gain_bars',
            'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'thresholds_of', 'log_of', 'crop_map', 'refresh',
-           'show_findings', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in', 'chosen', 'respond', 'mend',
-           'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of', 'before_after', 'in_words', 'card',
-           'card_picture', 'form', 'predicted', 'run']
+           'catch_up', 'show_findings', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in', 'chosen', 'respond',
+           'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of', 'before_after', 'in_words',
+           'card', 'card_picture', 'form', 'predicted', 'run']
 
 # %% ../nbs/26b_plugin.ipynb #c002
 import base64, json
+from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 import cv2, numpy as np
 from .audit import CHECKS, Finding, Limits, audit
-from .browse import OPEN, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
+from .browse import OPEN, PlainLabels, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
 from .browse import _Job, _finding_labels, _image_fields, _person_fields
 from .corrections import Change, ChangeLog, answer, corrected, export_coco, remedy
 from .data.datasets import read_any, write_coco
@@ -148,10 +149,9 @@ def log_of(ds, by:str=None) -> ChangeLog:
 def _keep_originals(view):
     "Remember each picture's people as they are before their first change"
     g,columns = truth_of(view).instances,('keypoints', 'visible', 'bbox', 'area', 'id', 'image_id', 'iscrowd', 'track_id')
-    for sample in view.iter_samples(autosave=True, progress=False):
-        if sample['original'] is not None: continue
-        mine = g[g.image_id == sample['image_id']]
-        sample['original'] = json.dumps([{c: getattr(mine, c)[i].tolist() for c in columns} for i in range(len(mine))])
+    def text(i): mine = g[g.image_id == i]; return json.dumps([{c: getattr(mine, c)[r].tolist() for c in columns} for r in range(len(mine))])
+    new = {n: text(i) for n,i,kept in zip(*view.values(['id', 'image_id', 'original'])) if kept is None}
+    if new: view._dataset.set_values('original', new, key_field='id')
 
 def crop_map(
     xy:np.ndarray, # points in the image, (M, 2), px
@@ -166,11 +166,13 @@ def crop_map(
 
 def _keep_crops(view, truth, pred):
     "Remember where each crop lies, while its drawings still are the original ones"
-    for s in view.iter_samples(autosave=True, progress=False):
-        if s['crop'] is not None: continue
-        sides = [(truth.instances, s['truth_joints'], s['ann_id']), (pred, s['pred_joints'], s['det_id'])]
-        known = [(g.keypoints[g.id == n][0], np.array(l.keypoints[0].points, float)) for g,l,n in sides if l and n in g.id]
-        s['crop'] = json.dumps(crop_map(*map(np.concatenate, zip(*known))) if known else None)
+    new,rows = {},view.values(['id', 'crop', 'ann_id', 'det_id', 'truth_joints.keypoints.points', 'pred_joints.keypoints.points'])
+    for sample,crop,ann,det,true,guess in zip(*rows):
+        if crop is not None: continue
+        known = [(g.keypoints[g.id == n][0], np.array(at[0], float)) for g,n,at in ((truth.instances, ann, true), (pred, det, guess))
+                 if at and n in g.id]
+        new[sample] = json.dumps(crop_map(*map(np.concatenate, zip(*known))) if known else None)
+    if new: view._dataset.set_values('crop', new, key_field='id')
 
 def _placing(crop, info): # crop: as text
     "px -> fractions of a crop"
@@ -178,49 +180,49 @@ def _placing(crop, info): # crop: as text
     return lambda xy: np.clip(scale*np.asarray(xy, float) + corner, 0, 1)
 
 # %% ../nbs/26b_plugin.ipynb #c020
-def _numbered(found, pred):
-    "Labels count predictions within the dataset, a diagnosis within its own table"
-    for field in found.values():
-        for label in next((getattr(field, n) for n in ('keypoints', 'polylines') if hasattr(field, n)), None) or []:
-            if label.has_field('det_id') and label['det_id'] is not None: label['det_id'] = int(pred.id[label['det_id']])
-    return found
-
-def _joint(label): return (label['joint'] if label.has_field('joint') else None) or None
-
-def _judge(s, said):
-    "Carry verdicts onto a sample's findings; its checks, tags and numbers are those that are still open"
-    found = s['findings'].keypoints if s.has_field('findings') and s['findings'] else []
-    for f in found: f['verdict'] = said.get((f.label, s['image_id'], f['ann_id'], _joint(f)), OPEN)
-    left = [f for f in found if f['verdict'] == OPEN]
-    s['checks'] = list(dict.fromkeys(f.label for f in left))
-    s['n_findings'],s['chance'] = len(left),max((f['chance'] for f in left), default=0.)
-    s.tags = _tags(s.tags, s['checks'])
-
-# %% ../nbs/26b_plugin.ipynb #c021
 OF_PICTURE = ('ground_truth', 'gt_boxes', 'predictions', 'prediction_limbs', 'joint_errors', 'error_lines', 'min_oks', 'n_err',
               *(f'n_{x}' for x in (*WRONG, 'missed', 'duplicate', 'background')))
 OF_PERSON = ('truth', 'truth_joints', 'pred', 'pred_joints', 'joint_errors', 'error_lines', 'status', 'worst', 'oks', 'area',
              'labelled_joints', 'n_occluded', *(f'n_{x}' for x in WRONG))
 
-def _show_picture(fo, s, job, said):
-    "What a diagnosis says of a picture, and the verdicts on its findings"
-    found = _image_fields(fo, job, job.d.truth.info(s['image_id']), (s.metadata.width, s.metadata.height))
-    for k,v in _numbered({k: found[k] for k in OF_PICTURE}, job.d.pred).items(): s[k] = v
-    _judge(s, said)
+def _numbered(found, pred): # found: field -> value, labels as plain documents
+    "Labels count predictions within the dataset, a diagnosis within its own table"
+    for field in found.values():
+        for label in (field.get('keypoints') or field.get('polylines') or ()) if isinstance(field, dict) else ():
+            if label.get('det_id') is not None: label['det_id'] = int(pred.id[label['det_id']])
+    return found
 
-def _show_person(fo, s, job, said):
-    "The same for a crop; somebody who was dropped stays as an empty tile, so that undo can bring him back"
+def _person_now(plain, job, image, ann, det, crop):
+    "All fields of a crop; somebody who was dropped stays as an empty tile, so that undo can bring him back"
     d,g = job.d,job.d.truth.instances
-    mine = (g.id == s['ann_id']) & (g.image_id == s['image_id']),d.pred.id == s['det_id']
-    p,q = (int(np.flatnonzero(x)[0]) if x.any() else -1 for x in mine)
+    p,q = (int(np.flatnonzero(x)[0]) if x.any() else -1 for x in ((g.id == ann) & (g.image_id == image), d.pred.id == det))
     if p >= 0: q = int(d.gt_det[p])
-    if p < 0 and q < 0: found = dict.fromkeys(OF_PERSON[:6]) | dict(status='removed', worst='removed')
-    else:
-        info = d.truth.info(s['image_id'])
-        found = _person_fields(fo, job, p, q, _placing(s['crop'], info), (info.width, info.height), 0.)
-        found = _numbered({k: found[k] for k in OF_PERSON}, d.pred)
-    for k,v in found.items(): s[k] = v
-    _judge(s, said)
+    if p < 0 and q < 0: return dict.fromkeys(OF_PERSON[:6]) | dict(status='removed', worst='removed')
+    info = d.truth.info(image)
+    found = _person_fields(plain, job, p, q, _placing(crop, info), (info.width, info.height), 0.)
+    return _numbered({k: found[k] for k in OF_PERSON}, d.pred)
+
+def _update(ds, ids, rows):
+    "Write fields of samples in one go; open samples are loaded again"
+    from bson import ObjectId
+    from pymongo import UpdateOne
+    now = dict(last_modified_at=datetime.now(timezone.utc).replace(tzinfo=None))
+    if len(ids): ds._bulk_write([UpdateOne(dict(_id=ObjectId(i)), {'$set': row | now}) for i,row in zip(ids, rows)], ids=list(ids))
+
+# %% ../nbs/26b_plugin.ipynb #c021
+def _judge(view, said):
+    "Carry verdicts onto findings; the checks, tags and numbers of a sample are those that are still open"
+    if not view.has_field('findings.keypoints.finding_id'): return
+    ids,images,tags = view.values(['id', 'image_id', 'tags'])
+    rows = _nested(view, 'findings.keypoints', 'label', 'ann_id', 'joint', 'chance')
+    verdicts = [[said.get((check, i, ann, joint or None), OPEN) for check,ann,joint,_ in row] for i,row in zip(images, rows)]
+    left = [[r for r,v in zip(row, verdict) if v == OPEN] for row,verdict in zip(rows, verdicts)]
+    checks = [list(dict.fromkeys(r[0] for r in row)) for row in left]
+    view.set_values('findings.keypoints.verdict', verdicts)
+    _update(view._dataset, ids, [dict(checks=c, n_findings=len(row), chance=max((r[3] for r in row), default=0.), tags=_tags(old, c))
+                                 for c,row,old in zip(checks, left, tags)])
+
+def _tags(old, checks): return [t for t in old or () if not t.startswith(audit_tag(''))] + [audit_tag(c) for c in checks]
 
 # %% ../nbs/26b_plugin.ipynb #c022
 def refresh(
@@ -240,12 +242,25 @@ def refresh(
     mine = [c for c in changes if c.image in base._place and (c.fix or {}).get('do') != 'remove_picture']
     d = diagnose(corrected(base, mine), predictions_of(pics), thresholds_of(images))
     job = _Job(d, blind='labelled' in people.distinct('status')) # nobody asked a model
-    said = {c.about: c.verdict for c in changes if c.check}
-    for s in pics.iter_samples(autosave=True, progress=False): _show_picture(fo, s, job, said)
-    for s in persons.iter_samples(autosave=True, progress=False): _show_person(fo, s, job, said)
+    plain,said = PlainLabels(fo),{c.about: c.verdict for c in changes if c.check}
+    ids,*rows = pics.values(['id', 'image_id', 'metadata.width', 'metadata.height'])
+    found = (_image_fields(plain, job, d.truth.info(i), size) for i,*size in zip(*rows))
+    _update(images, ids, [_numbered({k: f[k] for k in OF_PICTURE}, d.pred) for f in found])
+    ids,*rows = persons.values(['id', 'image_id', 'ann_id', 'det_id', 'crop'])
+    _update(people, ids, [_person_now(plain, job, *row) for row in zip(*rows)])
+    for view in (pics, persons): _judge(view, said)
     images.info.pop('gains', None)
+    images.info['lines'] = len(log.rows())
     images.save()
     return len(pics)
+
+def catch_up(ds) -> int: # pictures shown again
+    "After a build, or after somebody else's changes: show the log where the dataset does not"
+    images,_ = pair_of(ds)
+    rows = log_of(ds).rows()
+    touched = _in(images, {r['image'] for r in rows if 'undo' not in r})
+    new = images.info.get('lines', 0) != len(rows) or not images.has_field('original') or None in touched.values('original')
+    return refresh(ds) if rows and new else 0
 
 def _in(ds, image_ids): # a view of these pictures
     from fiftyone import ViewField as F
@@ -269,8 +284,6 @@ def _set_findings(ds, rows): # per sample: Keypoints, and [(number, Finding)]
     ds.set_values('n_findings', [len(found) for _,found in rows])
     ds.set_values('chance', [max((float(f.chance) for _,f in found), default=0.) for _,found in rows])
     ds.set_values('tags', [_tags(old, new) for old,new in zip(ds.values('tags'), checks)])
-
-def _tags(old, checks): return [t for t in old if not t.startswith(audit_tag(''))] + [audit_tag(c) for c in checks]
 
 # %% ../nbs/26b_plugin.ipynb #c025
 def show_findings(
@@ -332,6 +345,8 @@ def gains_of(ds) -> dict: # as from `ap_gains`
 def _diagnosis(images): return diagnose(truth_of(images), predictions_of(images), thresholds_of(images))
 
 # %% ../nbs/26b_plugin.ipynb #c028
+def _joint(label): return (label['joint'] if label.has_field('joint') else None) or None
+
 def _finding(label, image):
     "A finding label as the audit's finding"
     fix = label['fix'] if label.has_field('fix') else None
@@ -420,10 +435,12 @@ def take_back(ds, key:str=None, by:str=None) -> str: # what to tell
 
 def export(ds, out) -> str: # what to tell
     "The corrected labels as COCO with a change log; all that nobody touched is as in the original file"
+    if not str(out).endswith(('.json', '.json.gz')): raise ValueError(f'{str(out)!r}: give a file name that ends in .json or .json.gz.')
     images,_ = pair_of(ds)
-    log,file = log_of(ds),images.info.get('labels', '')
-    if not file: return f'{write_coco(truth_of(images), out)} written anew: these labels came from no file.'
-    done = export_coco(file, log.standing(), out)
+    file = images.info.get('labels', '')
+    if Path(file).suffix not in ('.json', '.gz'):
+        return f'{write_coco(truth_of(images), out)} written anew: these labels came from no COCO file.'
+    done = export_coco(file, log_of(ds).standing(), out)
     return f'{done["out"]}: {done["changed"]} annotations changed, {done["removed"]} removed; why is in {Path(done["log"]).name}'
 
 # %% ../nbs/26b_plugin.ipynb #c033
@@ -588,9 +605,7 @@ def run(
     if name == 'run_diagnosis': return run_diagnosis(ds, **{k: float(params[k]) for k in ('match', 'good', 'near') if k in params})
     if name == 'run_audit': return run_audit(ds, float(params.get('least', .2)))
     if name == 'undo_change': return take_back(ds, params.get('key'))
-    if name == 'export_labels':
-        if not params.get('out'): raise ValueError('Which file? Give a name that ends in .json or .json.gz.')
-        return export(ds, params['out'])
+    if name == 'export_labels': return export(ds, params.get('out') or '')
     who = chosen(ds, selected, labels)
     given = [params['finding_id']] if params.get('finding_id') is not None else who['findings']
     if name == 'answer_findings': return respond(ds, given, params.get('verdict', 'accepted'), params.get('why', ''))

@@ -226,7 +226,10 @@ def test_truth_without_a_file_and_other_files_are_refused_in_words(labels, tmp_p
     with pytest.raises(ValueError, match='keypoint number 40'): corrected(DATA, [Change(PEOPLE[0][1], PEOPLE[0][0], dict(do='drop', keypoints=[40]))])
     with pytest.raises(ValueError, match='no image 77'): corrected(DATA, [Change(1, 77, remedy(COCO, 'swap'))])
     with pytest.raises(ValueError, match='verdict'): Change(1, 1, verdict='maybe')
-    assert not (tmp_path/'out.json').exists()
+    with pytest.raises(ValueError, match='written as .json'): export_coco(labels, [change()], tmp_path/'.profile')
+    (tmp_path/'x.mat').write_bytes(bytes(range(200)))
+    with pytest.raises(ValueError, match='Only a COCO file'): export_coco(tmp_path/'x.mat', [change()], tmp_path/'out.json')
+    assert not (tmp_path/'out.json').exists() and not (tmp_path/'.profile').exists()
 
 def test_an_unwritten_export_leaves_an_older_one_whole(labels, tmp_path):
     export_coco(labels, [change()], tmp_path/'out.json')

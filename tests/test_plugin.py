@@ -184,7 +184,7 @@ def test_a_remedy_that_cannot_be_is_refused_before_it_is_written(shown):
         with pytest.raises(ValueError, match=words): plugin.run('fix_label', people, params, selected=who)
     assert plugin.log_of(images).rows() == []
     with pytest.raises(ValueError, match='nothing to undo'): plugin.run('undo_change', people, {})
-    with pytest.raises(ValueError, match='Which file'): plugin.run('export_labels', people, {})
+    with pytest.raises(ValueError, match='ends in .json'): plugin.run('export_labels', people, {})
     with pytest.raises(ValueError, match='between 0 and 1'): plugin.run('run_diagnosis', people, dict(good=2))
 
 def test_other_thresholds_name_other_errors(shown):
@@ -246,7 +246,7 @@ def test_building_again_and_refreshing_shows_the_log_again(shown, tmp_path):
     ann = int(truth.instances.id[3])
     plugin.run('fix_label', people, dict(do='move', keypoint='nose', x=20., y=30.), selected=[person(people, ann).id])
     images, people = browse.build(truth, pred, diagnose(truth, pred), images.name.removesuffix('-images'), tmp_path/'media')
-    assert plugin.refresh(images) == 1
+    assert plugin.catch_up(images) == 1 and plugin.catch_up(people) == 0
     now = plugin.truth_of(images).instances
     np.testing.assert_allclose(now.keypoints[now.id == ann][0,0], (20, 30), atol=1e-9)
 

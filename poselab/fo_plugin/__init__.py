@@ -62,7 +62,8 @@ class PoseErrors(foo.Panel):
 
     def check(self, ctx, **state):
         problem = ''
-        try: plugin.pair_of(ctx.dataset)
+        try:
+            if plugin.catch_up(ctx.dataset): ctx.ops.reload_dataset()
         except ValueError as e: problem = str(e)
         ctx.panel.state.set(dict(state, problem=problem))
 
