@@ -6,8 +6,8 @@
 __all__ = ['FILE', 'SHARED', 'RAY', 'LAB', 'STUDENT', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text',
            'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary',
            'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'also_films', 'diagnose', 'diagnose_film',
-           'audit', 'audit_text', 'collect', 'browse', 'model_names', 'build_browsed', 'show_app', 'export',
-           'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs',
+           'audit', 'audit_text', 'collect', 'browse', 'model_names', 'read_browsed', 'build_browsed', 'show_app',
+           'export', 'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs',
            'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
 
 # %% ../nbs/31_cli.ipynb #c003
@@ -506,26 +506,30 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
 # %% ../nbs/31_cli.ipynb #c041
 @verb()
 @click.argument('name', required=False)
-@click.option('--gt', type=FILE, help='Build first: the truth ...')
+@click.option('--gt', type=FILE, help='Build first: the truth (also YOLO-pose yaml, CVAT xml) ...')
 @click.option('--pred', type=FILE, multiple=True, help='... and predictions; give it again for each further model,')
 @click.option('--images', type=FILE, help='... with a folder or zip of the pictures,')
 @click.option('--weights', help='... or weights to predict with.')
 @click.option('--skip-faulty', is_flag=True, help='Leave faulty records out.')
 @click.option('--no-audit', is_flag=True, help='Do not ask whether the labels are right.')
+@click.option('--most', type=click.IntRange(1), help='Pictures to fetch at most, for a data set by name.')
 @click.option('--crops', type=FILE, default=Path('runs/browse'), show_default=True, help='Folder for crops; keep it as long as the dataset.')
 @click.option('--port', type=int, help='Port of the App. Default: a free one.')
 @click.option('--list', 'only_list', is_flag=True, help='Say what is there.')
 @click.option('--no-open', is_flag=True, help='Only build.')
-def browse(name, gt, pred, images, weights, skip_faulty, no_audit, crops, port, only_list, no_open, as_json):
+def browse(name, gt, pred, images, weights, skip_faulty, no_audit, most, crops, port, only_list, no_open, as_json):
     """Look at error cases and doubtful labels in the FiftyOne App.
 
     NAME is a dataset built before (the demo's is called demo). With --gt it is built first, and NAME is what to call it; an interrupted build goes on.
 
     \b
     poselab browse study --gt truth.json --pred a.json --pred b.json
+    poselab browse coco-2017 --most 500
     """
     from poselab.browse import list_built
-    if gt: name = build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, crops, not as_json)
+    from poselab.data.formats import ZOO
+    if gt or (name in ZOO and name not in list_built()):
+        name = build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, most, crops, not as_json)
     have = list_built()
     if only_list or (not name and not have): return dict(datasets=have) if as_json else dict(text='\n'.join(have) or 'nothing yet: poselab demo fills one')
     name = name or have[0]
@@ -539,22 +543,34 @@ def model_names(files) -> list: # one per file
     stems = [Path(f).name.split('.')[0] for f in files]
     return [s if stems.count(s) == 1 else f'{Path(f).parent.name} {s}' for f,s in zip(files, stems)]
 
-def build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, crops, progress) -> str: # the dataset's name
+def read_browsed(name, gt, pred, images, weights, skip_faulty, most, progress): # truth, predictions of the first model or None, {name: other's}
+    "Truth from a file or by name, and every model's answers"
+    from poselab.data.datasets import read_predictions
+    from poselab.data.formats import open_labels, read_zoo
+    if weights and pred: raise click.UsageError('Give --pred FILE, or --weights NAME_OR_FILE, not both.')
+    if weights and gt: return *truth_and_predictions(gt, None, images, weights, skip_faulty, progress), {}
+    faults = [] if skip_faulty else None
+    truth = open_labels(gt, images, faults=faults) if gt else read_zoo(name, most=most)
+    found = [read_predictions(f, truth, faults) for f in pred]
+    say_faults(faults)
+    return truth, found[0] if found else None, dict(zip(model_names(pred)[1:], found[1:]))
+
+def build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, most, crops, progress) -> str: # the dataset's name
     "Read truth and every model's answers, ask the audit, fill the datasets"
     from poselab.audit import audit
     from poselab.browse import build
-    from poselab.data.datasets import read_any, read_predictions
-    names,faults = model_names(pred),[] if skip_faulty else None
-    if pred or weights: truth,first = truth_and_predictions(gt, pred[0] if pred else None, images, weights, skip_faulty)
-    else: truth,first = read_any(gt, images, faults=faults),None
-    others = {n: read_predictions(f, truth, faults) for n,f in zip(names[1:], pred[1:])}
-    say_faults(faults)
+    from poselab.posespace import add_pose_space
+    truth,first,others = read_browsed(name, gt, pred, images, weights, skip_faulty, most, progress)
     found = None if no_audit else audit(truth, first)
-    name = name or truth.name
-    _,people = build(truth, first, None, name, crops, found, others, model=names[0] if names else weights or 'labels', labels=gt, progress=progress)
-    if found: click.echo(f'the audit doubts {len({(f.image_id, f.person) for f in found})} labels: ' + ', '.join(f'{n} {c}' for c,n in found.counts().items()), err=True)
+    name,model = name or truth.name,model_names(pred)[0] if pred else weights or 'labels'
+    _,people = build(truth, first, None, name, crops, found, others, model=model, labels=gt or '', progress=progress)
+    if found:
+        n = len({(f.image_id, f.person) for f in found})
+        click.echo(f'the audit doubts {n} labels: ' + ', '.join(f'{n} {c}' for c,n in found.counts().items()), err=True)
     if people.info['people'] > len(people):
         click.echo(f'{len(people)} of {people.info["people"]} people have a crop: those with most to look at', err=True)
+    try: add_pose_space(name)
+    except (ValueError, RuntimeError) as e: click.echo(f'no plot of poses: {e}', err=True)
     return name
 
 def show_app(name, port):

@@ -513,3 +513,22 @@ def test_wrong_predictions_are_named_with_a_remedy_and_nothing_is_built(fo, tmp_
     got = CliRunner().invoke(main, ['browse', f'bad_{os.getpid()}', '--gt', str(tmp_path/'truth.json'), '--pred', str(tmp_path/'pred.json'), '--no-open'])
     assert got.exit_code == 2 and 'has the keypoints of lspet, truth those of coco' in got.output
     assert f'bad_{os.getpid()}' not in browse.list_built()
+
+
+def test_the_command_takes_other_formats_and_says_so_where_there_is_no_network(fo, tmp_path, monkeypatch):
+    import json
+    from click.testing import CliRunner
+    from poselab.cli import main
+    from poselab.data.formats import write_yolo
+    truth = rendered_dataset(3, seed=5)
+    file, name = write_yolo(truth, tmp_path/'yolo'), f'yolo_{os.getpid()}'
+    got = CliRunner().invoke(main, ['browse', name, '--gt', str(file), '--crops', str(tmp_path/'crops'), '--no-open', '--json'], catch_exceptions=False)
+    assert got.exit_code == 0 and json.loads(got.stdout)['built'] == name
+    people = fo.load_dataset(f'{name}-people')
+    assert len(people) == len(truth.instances) and 'pose_similarity' in people.list_brain_runs()
+    browse.delete_built(name)
+    def offline(*args, **kwargs): raise ConnectionError('no route')
+    import fiftyone.zoo
+    monkeypatch.setattr(fiftyone.zoo, 'download_zoo_dataset', offline)
+    got = CliRunner().invoke(main, ['browse', 'coco-2017', '--most', '5', '--no-open'])
+    assert got.exit_code == 2 and 'coco-2017 cannot be fetched' in got.output and 'coco-2017' not in browse.list_built()
