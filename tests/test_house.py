@@ -74,6 +74,13 @@ def test_a_page_has_a_claim_no_stored_error_and_small_outputs(path):
     assert len(json.dumps(outputs)) < 300_000
     assert max([len(c['source']) for c in code], default=0) <= 45, 'a cell of more than 45 lines is two cells'
 
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.relative_to(ROOT/'nbs').as_posix())
+def test_a_page_shows_a_figure(path):
+    cells = json.loads(path.read_text())['cells']
+    kinds = {kind for c in cells for o in c.get('outputs', []) for kind in o.get('data', {})}
+    drawn = any(kind.startswith('image/') or 'plotly' in kind for kind in kinds)
+    assert drawn or any('![' in ''.join(c['source']) for c in cells if c['cell_type'] == 'markdown'), 'run the page, and store what it draws'
+
 # --- pinned --------------------------------------------------------------------------------------------------
 
 def constraints():
