@@ -312,7 +312,7 @@ def _begin(fo, name, stamp):
     ds.persistent = True
     ds.save()
     if half and same and ds.has_field('image_id'): ds.delete_samples(ds.match(~F('image_id').exists()))
-    else: ds.clear()
+    else: ds.clear(); ds.delete_brain_runs() # a plot of samples that are gone
     return ds
 
 def _finish(ds):
