@@ -30,8 +30,9 @@ def assignment_numbers(
     codec,out = demo_codec(),[]
     for (index,_),stride,anchors in zip(assign(codec, torch.tensor([[[x, y, width, height]]])), codec.strides, codec.anchors):
         _,a,j,i = index.numpy()
-        ratio = np.array([width, height])/np.array(anchors)
-        out.append(dict(stride=stride, anchors=np.array(anchors), alike=np.maximum(ratio, 1/ratio).max(1) < codec.ratio, cells=np.c_[i, j], anchor=a))
+        size,wh = np.array([width, height]),np.array(anchors)
+        alike = ((size < codec.ratio*wh) & (wh < codec.ratio*size)).all(1)
+        out.append(dict(stride=stride, anchors=wh, alike=alike, cells=np.c_[i, j], anchor=a))
     return out
 
 # %% ../nbs/29f_candidates.ipynb #c009
