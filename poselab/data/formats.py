@@ -16,7 +16,7 @@ from ..schema import PoseSchema, guess_schema, load_schema
 from .datasets import _dump, find_card, read_any, read_coco, write_coco
 from .exchange import picture_size, read_cvat, write_cvat, write_label_studio
 
-# %% ../../nbs/05d_formats.ipynb #c007
+# %% ../../nbs/05d_formats.ipynb #c008
 def _yolo_line(box, xy, v, size):
     "One person as text"
     at = np.r_[box[:2] + box[2:]/2, box[2:]]/np.r_[size, size]
@@ -56,7 +56,7 @@ def _copy(data, im, path): # as it is where it is a file, else as PNG under its 
     raw = data.source.read_bytes(im.file) if plain else cv2.imencode('.png', data.image(im.id)[...,::-1])[1].tobytes()
     write_whole(_made(path if plain else path.with_suffix('.png')), raw)
 
-# %% ../../nbs/05d_formats.ipynb #c010
+# %% ../../nbs/05d_formats.ipynb #c011
 def _yolo_schema(path, head, schema):
     "From the yaml's names, or as told"
     shape = head.get('kpt_shape')
@@ -98,7 +98,7 @@ def _yolo_people(file, size, K, D, faults):
         rows.append((np.r_[x[1:3]*size - wh/2, wh], np.where(v[:,None] > 0, point[:,:2]*size, 0), v))
     return rows
 
-# %% ../../nbs/05d_formats.ipynb #c011
+# %% ../../nbs/05d_formats.ipynb #c012
 def read_yolo(
     path, # the yaml
     schema=None, # PoseSchema or card name, where the yaml names no keypoints
@@ -125,7 +125,7 @@ def read_yolo(
     ids,box,xy,v = zip(*parts) if parts else ((), np.zeros((0, 4)), np.zeros((0, schema.num_keypoints, 2)), None)
     return PoseData(path.stem, schema, images, Instances.make(np.array(xy), v, image_id=list(ids), bbox=np.array(box)), ImageSource(root))
 
-# %% ../../nbs/05d_formats.ipynb #c014
+# %% ../../nbs/05d_formats.ipynb #c017
 def write_mpii(
     data:PoseData,
     path, # .json or .json.gz
@@ -154,7 +154,7 @@ def write_posetrack(
         out.append(write_coco(part, _made(Path(folder)/f'{inside_name(film).replace("/", "_")}.json')))
     return out
 
-# %% ../../nbs/05d_formats.ipynb #c017
+# %% ../../nbs/05d_formats.ipynb #c020
 WRITERS = dict(coco=write_coco, mpii=write_mpii, posetrack=write_posetrack, yolo=write_yolo, cvat=write_cvat)
 WRITERS['label-studio'] = write_label_studio
 
@@ -184,7 +184,7 @@ def write_labels(
     if kind not in WRITERS: raise ValueError(f'{kind!r} is no format we write: {", ".join(WRITERS)}.')
     return WRITERS[kind](data, path)
 
-# %% ../../nbs/05d_formats.ipynb #c020
+# %% ../../nbs/05d_formats.ipynb #c023
 ZOO = {'coco-2017': dict(validation='val2017', train='train2017')}
 
 def read_zoo(
