@@ -578,6 +578,8 @@ def show_app(name, port):
     from poselab.browse import open_app
     session = open_app(name, port)
     if not hasattr(session, 'url'): return
+    from poselab.plugin import workspace
+    session.spaces = workspace()
     click.echo(f'The App shows {name} at {session.url}   (Ctrl-C ends it)', err=True)
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)

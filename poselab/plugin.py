@@ -7,7 +7,7 @@ __all__ = ['VERDICT_COLORS', 'PERSON', 'PREDICTION', 'OF_PICTURE', 'OF_PERSON', 
            'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'thresholds_of', 'log_of', 'crop_map', 'refresh',
            'catch_up', 'show_findings', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in', 'chosen', 'respond',
            'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of', 'before_after', 'in_words',
-           'card', 'card_picture', 'form', 'predicted', 'run']
+           'card', 'card_picture', 'form', 'predicted', 'workspace', 'run']
 
 # %% ../nbs/26b_plugin.ipynb #c002
 import base64, json
@@ -225,6 +225,20 @@ def _judge(view, said):
 def _tags(old, checks): return [t for t in old or () if not t.startswith(audit_tag(''))] + [audit_tag(c) for c in checks]
 
 # %% ../nbs/26b_plugin.ipynb #c022
+def _in(ds, image_ids): # a view of these pictures
+    from fiftyone import ViewField as F
+    return ds.match(F('image_id').is_in([int(i) for i in image_ids]))
+
+def _ready(fo, *datasets):
+    "Declare our fields, so that filters know them"
+    fields = dict(findings=dict(ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Keypoints), n_findings=dict(ftype=fo.IntField),
+                  checks=dict(ftype=fo.ListField, subfield=fo.StringField), chance=dict(ftype=fo.FloatField),
+                  original=dict(ftype=fo.StringField), crop=dict(ftype=fo.StringField))
+    for ds in datasets:
+        for name,kind in fields.items():
+            if not ds.has_field(name): ds.add_sample_field(name, **kind)
+
+# %% ../nbs/26b_plugin.ipynb #c023
 def refresh(
     ds, # either of build's two datasets
     image_ids=None, # pictures to show again; None: those with a line in the log
@@ -254,6 +268,7 @@ def refresh(
     images.save()
     return len(pics)
 
+# %% ../nbs/26b_plugin.ipynb #c024
 def catch_up(ds) -> int: # pictures shown again
     "After a build, or after somebody else's changes: show the log where the dataset does not"
     images,_ = pair_of(ds)
@@ -262,20 +277,7 @@ def catch_up(ds) -> int: # pictures shown again
     new = images.info.get('lines', 0) != len(rows) or not images.has_field('original') or None in touched.values('original')
     return refresh(ds) if rows and new else 0
 
-def _in(ds, image_ids): # a view of these pictures
-    from fiftyone import ViewField as F
-    return ds.match(F('image_id').is_in([int(i) for i in image_ids]))
-
-def _ready(fo, *datasets):
-    "Declare our fields, so that filters know them"
-    fields = dict(findings=dict(ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Keypoints), n_findings=dict(ftype=fo.IntField),
-                  checks=dict(ftype=fo.ListField, subfield=fo.StringField), chance=dict(ftype=fo.FloatField),
-                  original=dict(ftype=fo.StringField), crop=dict(ftype=fo.StringField))
-    for ds in datasets:
-        for name,kind in fields.items():
-            if not ds.has_field(name): ds.add_sample_field(name, **kind)
-
-# %% ../nbs/26b_plugin.ipynb #c024
+# %% ../nbs/26b_plugin.ipynb #c026
 def _set_findings(ds, rows): # per sample: Keypoints, and [(number, Finding)]
     "Findings, and what can be filtered and sorted by, in one go"
     checks = [list(dict.fromkeys(f.check for _,f in found)) for _,found in rows]
@@ -285,7 +287,7 @@ def _set_findings(ds, rows): # per sample: Keypoints, and [(number, Finding)]
     ds.set_values('chance', [max((float(f.chance) for _,f in found), default=0.) for _,found in rows])
     ds.set_values('tags', [_tags(old, new) for old,new in zip(ds.values('tags'), checks)])
 
-# %% ../nbs/26b_plugin.ipynb #c025
+# %% ../nbs/26b_plugin.ipynb #c027
 def show_findings(
     ds, # either of build's two datasets
     data:PoseData, # what was audited
@@ -311,7 +313,7 @@ def show_findings(
     if log_of(ds).rows(): refresh(ds)
     return sum(f.image_id in data._place for f in findings)
 
-# %% ../nbs/26b_plugin.ipynb #c026
+# %% ../nbs/26b_plugin.ipynb #c028
 def run_audit(ds, least:float=.2) -> str: # what to tell
     "Ask the audit about the labels as they stand; the predictions are its second opinion"
     images,_ = pair_of(ds)
@@ -344,7 +346,7 @@ def gains_of(ds) -> dict: # as from `ap_gains`
 
 def _diagnosis(images): return diagnose(truth_of(images), predictions_of(images), thresholds_of(images))
 
-# %% ../nbs/26b_plugin.ipynb #c028
+# %% ../nbs/26b_plugin.ipynb #c030
 def _joint(label): return (label['joint'] if label.has_field('joint') else None) or None
 
 def _finding(label, image):
@@ -385,7 +387,7 @@ def chosen(
     if people and not findings: findings = [n for who in people for n,*_ in findings_in(ds, [who[0]], ann_id=who[1], verdict='open')]
     return dict(people=list(dict.fromkeys(people)), findings=list(dict.fromkeys(findings)))
 
-# %% ../nbs/26b_plugin.ipynb #c029
+# %% ../nbs/26b_plugin.ipynb #c031
 def respond(
     ds, # either of build's two datasets
     findings:list, # finding_ids
@@ -400,7 +402,7 @@ def respond(
     refresh(ds, {f.image_id for f in found})
     return f'{verdict}: {found[0].check.replace("_", " ")}' + (f' and {len(found) - 1} more' if len(found) > 1 else '')
 
-# %% ../nbs/26b_plugin.ipynb #c030
+# %% ../nbs/26b_plugin.ipynb #c032
 def mend(
     ds, # either of build's two datasets
     who:tuple, # image id, annotation id
@@ -423,7 +425,7 @@ def mend(
     refresh(ds, [who[0]])
     return f'{do.replace("_", " ")} {", ".join(keypoints).replace("_", " ")}'.strip() + f': person {who[1]}'
 
-# %% ../nbs/26b_plugin.ipynb #c031
+# %% ../nbs/26b_plugin.ipynb #c033
 def take_back(ds, key:str=None, by:str=None) -> str: # what to tell
     "Undo the last change that stands, or the one with this key"
     log = log_of(ds, by)
@@ -443,7 +445,7 @@ def export(ds, out) -> str: # what to tell
     done = export_coco(file, log_of(ds).standing(), out)
     return f'{done["out"]}: {done["changed"]} annotations changed, {done["removed"]} removed; why is in {Path(done["log"]).name}'
 
-# %% ../nbs/26b_plugin.ipynb #c033
+# %% ../nbs/26b_plugin.ipynb #c035
 def error_counts_of(ds) -> dict: # joint -> {error: number}
     "Wrong keypoints by name and kind"
     images,_ = pair_of(ds)
@@ -479,7 +481,7 @@ def view_of(
     view = ds.filter_labels('joint_errors', (F('label') == part) & one if row else F('label') == part)
     return view.filter_labels('error_lines', (F('error') == part) & one if row else F('error') == part)
 
-# %% ../nbs/26b_plugin.ipynb #c035
+# %% ../nbs/26b_plugin.ipynb #c037
 @lru_cache(1)
 def _cases(name, lines): # lines of the log: a new one asks again
     import fiftyone as fo
@@ -503,7 +505,7 @@ def _address(img): # a picture as an address that needs no file
     data = cv2.imencode('.jpg', img[...,::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
 
-# %% ../nbs/26b_plugin.ipynb #c037
+# %% ../nbs/26b_plugin.ipynb #c039
 def in_words(fix:dict, names:list) -> str: # names of keypoints
     "A remedy for people"
     if not fix: return 'none: look at it'
@@ -528,7 +530,7 @@ def card(
     text = f'**{f.check.replace("_", " ")}**, {f.chance:.0%}, person {f.person}, {verdict}\n\n{f.why}\n\nRemedy: {in_words(f.fix, names)}'
     return dict(finding_id=n, text=text, image=f.image_id, ann_id=f.person, left=len(found))
 
-# %% ../nbs/26b_plugin.ipynb #c039
+# %% ../nbs/26b_plugin.ipynb #c041
 def card_picture(
     ds, # either of build's two datasets
     finding:int, # finding_id
@@ -549,7 +551,7 @@ def card_picture(
     tiles = [paint_pose(tile, apply(M, g.keypoints[0]), g.visible[0], now.schema, thickness=2) if len(g) else tile for g in poses]
     return _address(np.hstack([x for t in tiles for x in (t, np.full((size, 4, 3), 255, np.uint8))][:-1]))
 
-# %% ../nbs/26b_plugin.ipynb #c041
+# %% ../nbs/26b_plugin.ipynb #c043
 def _field(name, kind, label, default=None, choices=None): return dict(name=name, kind=kind, label=label, default=default, choices=choices)
 
 FIXES_BY_HAND = dict(swap='exchange left and right', move='move a keypoint', drop='drop a keypoint',
@@ -588,7 +590,13 @@ def predicted(ds, who:tuple, keypoint:str) -> tuple: # x, y in px; (0, 0) where 
     names = d.truth.schema.names
     return tuple(d.pred.keypoints[q,names.index(keypoint)].round(1).tolist()) if q >= 0 and keypoint in names else (0., 0.)
 
-# %% ../nbs/26b_plugin.ipynb #c042
+# %% ../nbs/26b_plugin.ipynb #c044
+def workspace(): # fiftyone.Space, for `session.spaces`
+    "The grid, and the panel beside it"
+    import fiftyone as fo
+    both = fo.Panel(type='Samples', pinned=True),fo.Panel(type='pose_errors')
+    return fo.Space(orientation='horizontal', children=[fo.Space(children=[p], active_child=p.component_id) for p in both])
+
 OPERATORS = dict( # name: (label, icon)
     run_diagnosis=('Pose: name the errors again', 'troubleshoot'), run_audit=('Pose: audit the labels', 'fact_check'),
     answer_findings=('Pose: accept or reject findings', 'thumbs_up_down'), fix_label=('Pose: fix a label', 'build'),

@@ -30,7 +30,7 @@ def test_import_poselab_is_light():
     assert min(t for t,_ in tries) < 0.3 and tries[0][1] == []
 
 @pytest.mark.parametrize('name', ['schema', 'records', 'draw', 'predict', 'evaluate.metrics', 'evaluate.errors',
-                                  'browse', 'score.dance', 'report', 'demo', 'cli'])
+                                  'browse', 'corrections', 'plugin', 'score.dance', 'report', 'demo', 'cli'])
 def test_a_room_does_not_wake_what_it_may_not_need(name):
     code = f"import sys, poselab.{name}; print([m for m in ('fiftyone','lightning','faster_coco_eval') if m in sys.modules])"
     assert run(sys.executable, '-c', code).strip() == '[]'
