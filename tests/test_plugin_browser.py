@@ -8,12 +8,6 @@ from poselab import browse, plugin
 from poselab.records import read_json
 
 
-def open_panel(page):
-    page.locator('[data-cy=new-panel-btn]').first.click()
-    page.get_by_text('Pose errors', exact=True).first.click()
-    page.locator('.js-plotly-plot').first.wait_for()
-
-
 def click_bar(page, want):
     "Click the bar with this id, wherever plotly drew it"
     script = """want => { for (const plot of document.querySelectorAll('.js-plotly-plot')) for (const [t, trace] of plot.data.entries()) {
@@ -37,13 +31,14 @@ def test_click_filter_accept_undo_export(page, shown, tmp_path, monkeypatch):  #
     plugin.run_audit(images)
     people.reload(); images.reload()
     session = browse.open_app(people, show=False)
+    session.spaces = plugin.workspace()
     try:
         page.goto(session.url, wait_until='domcontentloaded')
         page.locator('[data-cy=looker]').first.wait_for()
         count(page, len(people))
         card = page.get_by_text('Dismiss', exact=True)
         if card.count(): card.first.click()
-        open_panel(page)
+        page.locator('.js-plotly-plot').first.wait_for()
         page.wait_for_timeout(1000)
         shot(page, tmp_path, 'plugin_errors')
 
