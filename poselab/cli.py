@@ -573,6 +573,7 @@ def build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, most, 
     except (ValueError, RuntimeError) as e: click.echo(f'no plot of poses: {e}', err=True)
     return name
 
+# %% ../nbs/31_cli.ipynb #c043
 def show_app(name, port):
     "Open the App and stay until Ctrl-C"
     from poselab.browse import open_app
@@ -584,7 +585,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c044
+# %% ../nbs/31_cli.ipynb #c045
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -613,7 +614,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c045
+# %% ../nbs/31_cli.ipynb #c046
 def predict_path(path, weights, images, out, video, fps, every, seconds, detector=None) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools
@@ -656,7 +657,7 @@ def clip_rate(path):
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
 
-# %% ../nbs/31_cli.ipynb #c047
+# %% ../nbs/31_cli.ipynb #c048
 @verb()
 @click.option('--port', type=int, help='Port of the pages. Default: a free one.')
 @click.option('--no-open', is_flag=True, help='Only say where they are.')
@@ -680,7 +681,7 @@ def serve_apps(port, show):
         except KeyboardInterrupt: click.echo('closed', err=True)
         finally: process.terminate(); process.wait(20)
 
-# %% ../nbs/31_cli.ipynb #c049
+# %% ../nbs/31_cli.ipynb #c050
 @main.group()
 def labs():
     """A course: hand out labs, collect, grade, give feedback; check a machine.
@@ -714,7 +715,7 @@ def labs_collect(folder, course, as_json):
     found = collect(folder, course)
     return found if as_json else dict(text='\n'.join([f'{len(found["collected"])} new or changed, {len(found["unchanged"])} unchanged', *found['refused']]))
 
-# %% ../nbs/31_cli.ipynb #c050
+# %% ../nbs/31_cli.ipynb #c051
 @verb('grade', group=labs)
 @click.argument('course', type=FILE, default='course')
 @LAB
