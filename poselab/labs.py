@@ -15,7 +15,9 @@ import math, sys
 import numpy as np
 
 # %% ../nbs/33_labs.ipynb #c007
-class Hint(AssertionError): "What is wrong with an answer, in words that help"
+class Hint(AssertionError):
+    "What is wrong with an answer, in words that help"
+    def _render_traceback_(self): return [f'Hint: {self}'] # notebooks show the words alone, not the way to them
 
 def expect(ok, hint:str):
     "Go on if `ok`; else say the hint"
@@ -26,8 +28,9 @@ def passed(text:str): print(f'✓ {text}')
 # %% ../nbs/33_labs.ipynb #c008
 def numbers(got, what) -> np.ndarray: # float64
     "An answer as numbers, or a hint why it is none"
-    expect(got is not None, f'{what}: the answer is None. Does your function end in `return ...`?')
+    expect(got is not None, f'{what}: the answer is None. Write it where it says YOUR CODE HERE; a function ends in `return ...`.')
     expect(got is not ..., f'{what}: there is still a `...` where the answer should be.')
+    expect(not isinstance(got, str), f'{what}: a number is wanted, this is text: {got!r:.60}. Leave the quotes out.')
     if hasattr(got, 'detach'): got = got.detach().cpu()
     try: return np.asarray(got, float)
     except (TypeError, ValueError): raise Hint(f'{what}: numbers are wanted, this is {type(got).__name__}: {str(got)[:60]!r}.') from None
@@ -82,14 +85,16 @@ def check_mirror_x(got):
 def check_mirror(mirror, width=10, flip=(0, 2, 1)):
     "Lab 1: `mirror(xy, v, width, flip)` gives the keypoints and visibility of the mirrored picture"
     xy,v = np.array([[2., 1.], [3., 4.], [0., 0.]]),np.array([2, 1, 0])
-    flip = list(flip)
-    x = np.array([[width - 1 - 2., 1.], [width - 1 - 3., 4.], [0., 0.]])
-    got = ask(mirror, xy.copy(), v.copy(), width, flip)
+    flip,given = np.array(flip),(xy.copy(), v.copy())
+    x,gone = np.array([[width - 1 - 2., 1.], [width - 1 - 3., 4.], [0., 0.]]),np.array([[0, 0], [0, 0], [width - 1, 0]])
+    got = ask(mirror, *given, width, flip)
+    expect(np.array_equal(given[0], xy) and np.array_equal(given[1], v), 'mirror: it changed the pose it was given, and the caller still needs that one. Work on `xy.copy()`.')
     expect(isinstance(got, tuple) and len(got) == 2, 'mirror: two things are wanted, `return xy, v`.')
     expect_close(got[0], x[flip], 'mirrored keypoints', {
         'left and right kept their rows. In a mirror a left wrist becomes a right wrist': x,
         'the last pixel is width - 1: pixel centres are whole numbers': (x + [[1, 0], [1, 0], [0, 0]])[flip],
-        'an absent keypoint moved. It is (0, 0) because it is nowhere, and stays there': (x + [[0, 0], [0, 0], [width - 1, 0]])[flip],
+        'an absent keypoint moved. It is (0, 0) because it is nowhere, and stays there': (x + gone)[flip],
+        'left and right kept their rows, and an absent keypoint moved from (0, 0)': x + gone,
         'x did not change': xy[flip]})
     expect_close(got[1], v[flip], 'mirrored visibility', {'it changes rows together with its keypoint': v})
     twice = ask(mirror, *got, width, flip)

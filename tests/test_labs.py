@@ -24,9 +24,27 @@ def test_the_right_answer_passes_and_a_spoilt_one_names_its_place(want, at):
 def test_a_known_mistake_is_named_before_a_place():
     assert hint(labs.expect_close, 2., 1., 'x', {'doubled': 2.}) == 'x: doubled'
 
-@pytest.mark.parametrize('got,word', [(None, 'return'), (..., 'still a'), ('abc', 'str'), (np.zeros((3, 2)), 'swapped'), (np.zeros(3), 'shape'), (np.full((2, 3), np.nan), 'nan')])
+@pytest.mark.parametrize('got,word', [(None, 'return'), (..., 'still a'), ('155', 'text'), ({}, 'dict'), (np.zeros((3, 2)), 'swapped'), (np.zeros(3), 'shape'), (np.full((2, 3), np.nan), 'nan')])
 def test_what_is_no_answer_yet_is_said(got, word):
     assert word in hint(labs.expect_close, got, np.ones((2, 3)), 'x')
+
+def test_a_mirror_of_the_usual_kind_is_right_and_two_mistakes_at_once_are_named():
+    def right(xy, v, width, flip): # no list() around flip: an array indexes rows
+        out = xy.copy(); out[:, 0] = width - 1 - out[:, 0]; out[v == 0] = 0
+        return out[flip], v[flip]
+    def both(xy, v, width, flip): return np.c_[width - 1 - xy[:, 0], xy[:, 1]], v[flip]
+    def in_place(xy, v, width, flip):
+        xy[:, 0] = width - 1 - xy[:, 0]; xy[v == 0] = 0
+        return xy[flip], v[flip]
+    labs.check_mirror(right); labs.check_mirror(right, 257, (1, 0, 2))
+    assert 'kept their rows, and an absent' in hint(labs.check_mirror, both)
+    assert 'xy.copy()' in hint(labs.check_mirror, in_place)
+
+def test_a_notebook_shows_the_words_of_a_hint_without_the_way_to_them():
+    from IPython.core.interactiveshell import InteractiveShell
+    from IPython.utils.capture import capture_output
+    with capture_output() as shown: InteractiveShell.instance().run_cell("from poselab import labs; labs.check_mirror_x(156)")
+    assert 'pixel centres' in shown.stdout and 'labs.py' not in shown.stdout and len(shown.stdout.splitlines()) < 5
 
 def test_an_error_inside_an_answer_names_call_and_line():
     def answer(x):
