@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['FILE', 'SHARED', 'RAY', 'LAB', 'STUDENT', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'demo', 'demo_text',
-           'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'eval_summary',
-           'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'also_films', 'diagnose', 'diagnose_film',
-           'audit', 'audit_text', 'collect', 'browse', 'model_names', 'read_browsed', 'build_browsed', 'show_app',
-           'export', 'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs',
-           'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
+           'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared', 'evaluate_', 'doubt_roles',
+           'eval_summary', 'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'also_films', 'diagnose',
+           'diagnose_film', 'audit', 'audit_text', 'collect', 'browse', 'model_names', 'read_browsed', 'build_browsed',
+           'show_app', 'export', 'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps',
+           'serve_apps', 'labs', 'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, sys
@@ -212,9 +212,17 @@ def evaluate_(gt, pred, images, weights, skip_faulty, split, save, detector, as_
     """
     from poselab.data.datasets import write_results
     truth,pred = truth_and_predictions(gt, pred, images, weights, skip_faulty, split=split, detector=detector)
+    doubt_roles(truth, pred, gt)
     if save: write_results(pred, save, '' if truth.schema.name == 'coco' else truth.schema.name)
     found = eval_summary(truth, pred, gt)
     return found if as_json else dict(text=eval_text(found, truth.schema.names))
+
+def doubt_roles(truth, pred, gt):
+    "A truth with scores is somebody's prediction"
+    import numpy as np
+    if not len(truth.instances) or not np.isfinite(truth.instances.score).all(): return
+    if len(pred) and np.isnan(pred.score).all(): raise click.UsageError(f'--gt {gt} has scores, as predictions have, and --pred has none: are the two swapped?')
+    click.echo(f'{gt} has a score for everybody: these are predictions, and agreement with them is measured, not with a truth.', err=True)
 
 def eval_summary(truth, pred, gt) -> dict: # metrics on top, errors below them
     "Metrics by their names, and what went wrong where scores allow to say it"
@@ -670,12 +678,13 @@ def apps(port, no_open, only_list, as_json):
 
 def serve_apps(port, show):
     "Stay until Ctrl-C"
-    import tempfile, webbrowser
+    import signal, tempfile, webbrowser
     from poselab.apps import start_apps
+    signal.signal(signal.SIGTERM, signal.default_int_handler) # a closed terminal ends them as Ctrl-C does
     with tempfile.TemporaryDirectory(prefix='poselab-apps-') as folder:
         process,url = start_apps(folder, port)
-        click.echo(f'The apps are at {url}   (Ctrl-C ends them)', err=True)
         try:
+            click.echo(f'The apps are at {url}   (Ctrl-C ends them)', err=True)
             if show: webbrowser.open(url)
             process.wait()
         except KeyboardInterrupt: click.echo('closed', err=True)

@@ -302,3 +302,22 @@ def test_eval_and_export_look_for_people_with_a_named_detector(dancers, tmp_path
     assert out['people'] == alone['predictions']
     wrong = ask('eval', '--gt', dancers/'truth.json', '--pred', tmp_path/'p.json', '--detector', 'people')
     assert wrong.exit_code == 2 and 'already' in wrong.stderr
+
+def test_eval_says_when_truth_and_predictions_look_swapped(dancers, tmp_path):
+    truth,found = dancers/'truth.json',tmp_path/'p.json'
+    answer('export', truth, '--images', dancers/'images', '--weights', 'rendered', '--out', found)
+    swapped = ask('eval', '--gt', found, '--pred', truth)
+    assert swapped.exit_code == 2 and 'swapped' in swapped.stderr
+    itself = ask('eval', '--gt', found, '--pred', found)
+    assert itself.exit_code == 0 and 'not with a truth' in itself.stderr
+    assert 'truth' not in ask('eval', '--gt', truth, '--pred', found).stderr
+
+def test_apps_end_with_the_terminal_that_began_them(tmp_path):
+    import os, signal, time
+    from poselab.apps import free_port
+    port = free_port()
+    run = subprocess.Popen([sys.executable, '-c', 'from poselab.cli import main; main()', 'apps', '--no-open', '--port', str(port)], stderr=subprocess.PIPE, text=True,
+        env={**os.environ, 'TMPDIR': str(tmp_path)})
+    assert 'The apps are at' in run.stderr.readline()
+    run.send_signal(signal.SIGTERM); run.wait(60)
+    assert not list(tmp_path.glob('poselab-apps-*')) and run.returncode == 0
