@@ -1,3 +1,4 @@
+import re
 import pytest, torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
@@ -55,8 +56,17 @@ def test_the_gate_of_a_cell_depends_on_the_nine_cells_around_it():
     seen = x.grad.abs().sum((0, 1)).nonzero()
     assert seen.min(0).values.tolist() == [3, 3] and seen.max(0).values.tolist() == [5, 5]
 
-def test_channels_that_the_groups_do_not_divide_are_refused():
-    with pytest.raises(ValueError): LGAG(5, 4)
+@pytest.mark.parametrize('sizes,says', [((64, 30), 'groups=15 .*does not divide g_ch=64; give it groups=1'), ((5, 4), 'groups=2 .*g_ch=5'),
+    ((64, 32, None, 5), 'groups=5 .*g_ch=64; give it groups=16'), ((64, 30, 20, 4), 'groups=4 .*x_ch=30; give it groups=2'), ((8, 8, 3, 2), 'groups=2 .*mid=3'),
+    ((0, 32), 'g_ch=0 leaves nothing.*at least 1'), ((32, 0), 'x_ch=0'), ((1, 1), 'mid=0.*x_ch//2'), ((8, 8, None, 0), 'groups=0'), ((8, 8, 4, -2), 'groups=-2'),
+    ((8, 8, 4, 4, 0), 'ks=0'), ((8, 8, 4, 4, 4), 'ks=4 has no middle cell; take an odd number')])
+def test_sizes_that_do_not_fit_are_refused_by_name(sizes, says):
+    with pytest.raises(ValueError, match=f'LGAG: {says}'): LGAG(*sizes)
+
+@given(g=st.integers(1, 40), x=st.integers(2, 40))
+def test_the_groups_that_a_refusal_proposes_are_accepted(g, x):
+    try: LGAG(g, x)
+    except ValueError as e: LGAG(g, x, groups=int(re.search(r'give it groups=(\d+)', str(e))[1]))
 
 def test_fused_gate_is_the_same_gate():
     torch.manual_seed(0)

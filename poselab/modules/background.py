@@ -10,6 +10,10 @@ import torch
 from torch import Tensor, nn
 
 # %% ../../nbs/13a_background.ipynb #c011
+def _at_least_one(block, **numbers):
+    for name,n in numbers.items():
+        if n < 1: raise ValueError(f'{block}: {name}={n} leaves no channel; give it at least 1.')
+
 class CSAM(nn.Module):
     "Channel and spatial attention, added before one sigmoid (paper 001, Eq. 9-11)"
     def __init__(self,
@@ -17,6 +21,7 @@ class CSAM(nn.Module):
         reduction:int=4, # the network between has `ch//reduction` channels, at least one
     ):
         super().__init__()
+        _at_least_one('CSAM', ch=ch, reduction=reduction)
         hidden = max(ch//reduction, 1)
         self.channel = nn.Sequential(nn.Conv2d(ch, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, ch, 1))
         self.spatial = nn.Conv2d(2, 1, 3, padding=1)
@@ -34,7 +39,11 @@ class CSAM(nn.Module):
         "How far each number passes"
         return sum(self.logits(x)).sigmoid()
 
-    def forward(self, x:Tensor) -> Tensor: return x * self.attention(x)
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W), each number times its weight"
+        return x * self.attention(x)
 
 # %% ../../nbs/13a_background.ipynb #c015
 def _conv_bn(in_ch, out_ch, ks, norm=True):
@@ -50,7 +59,11 @@ class Local(nn.Module):
         super().__init__()
         self.body = nn.Sequential(*_conv_bn(ch, ch, 3), nn.ReLU(), *_conv_bn(ch, ch, 3))
 
-    def forward(self, x:Tensor) -> Tensor: return (x + self.body(x)).relu()
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape, from 0 up
+        "The map (N, ch, H, W) plus what its surroundings add"
+        return (x + self.body(x)).relu()
 
 # %% ../../nbs/13a_background.ipynb #c016
 class BackgroundInfoBlock(nn.Module):
@@ -64,6 +77,7 @@ class BackgroundInfoBlock(nn.Module):
         super().__init__()
         if global_norm not in ('batch', None):
             raise ValueError(f"BackgroundInfoBlock: global_norm={global_norm!r}; take 'batch' or None.")
+        _at_least_one('BackgroundInfoBlock', ch=ch, reduction=reduction)
         hidden,self.norm = max(ch//reduction, 1),global_norm == 'batch'
         self.squeeze = nn.Sequential(*_conv_bn(ch, hidden, 1, self.norm), nn.ReLU(), *_conv_bn(hidden, ch, 1, self.norm), nn.ReLU())
         self.local,self.weigh = local or Local(ch),CSAM(ch, reduction)
@@ -86,6 +100,7 @@ class BackgroundInfoBlock(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, ch, H, W)
     ) -> Tensor: # the same shape
+        "Both answers to the map (N, ch, H, W), mixed"
         g,l = self.whole(x),self.local(x)
         w = self.weigh.attention(g + l)
         return w*g + (1 - w)*l

@@ -64,6 +64,7 @@ class CSPNeXtBlock(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, ch, H, W)
     ) -> Tensor: # the same shape
+        "The map (N, ch, H, W) after its convolutions, plus itself where there is a shortcut"
         return x + self.body(x) if self.shortcut else self.body(x)
 
 # %% ../../nbs/11_blocks.ipynb #c021
@@ -81,7 +82,11 @@ class ChannelAttention(nn.Module):
         "How far each channel is let through"
         return nn.functional.hardsigmoid(self.fc(x.mean((2, 3), keepdim=True)))
 
-    def forward(self, x:Tensor) -> Tensor: return x * self.attention(x)
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W), each channel times its gate"
+        return x * self.attention(x)
 
 # %% ../../nbs/11_blocks.ipynb #c025
 class CSPLayer(nn.Module):
@@ -105,6 +110,7 @@ class CSPLayer(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, ch, H, W)
     ) -> Tensor: # (N, out_ch, H, W)
+        "Both halves, gated and joined: (N, channels in, H, W) to (N, out_ch, H, W)"
         return self.join(self.gate(torch.cat([self.long(x), self.short(x)], 1)))
 
 # %% ../../nbs/11_blocks.ipynb #c029
@@ -128,6 +134,7 @@ class SPPBottleneck(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, ch, H, W)
     ) -> Tensor: # the same shape
+        "The map (N, ch, H, W) beside its maxima, joined"
         return self.join(torch.cat(self.pyramid(self.squeeze(x)), 1))
 
 # %% ../../nbs/11_blocks.ipynb #c036
@@ -166,6 +173,7 @@ class ScaleNorm(nn.Module):
     def forward(self,
         x:Tensor, # tokens, (..., dim)
     ) -> Tensor: # tokens of length g·sqrt(dim), the same shape
+        "Tokens (..., dim), all of one length"
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * self.scale
         return x / length.clamp(min=self.eps) * self.g
 
@@ -198,6 +206,7 @@ class GAU(nn.Module):
     def forward(self,
         x:Tensor, # tokens, (N, K, dim)
     ) -> Tensor: # the same shape
+        "Tokens (N, K, dim) that have looked at each other"
         u,v,a = self.gates(x)
         return x*self.res_scale + self.o(u * (a @ v))
 

@@ -18,6 +18,8 @@ class ChannelGate(nn.Module):
         least:int=4, # ... but not fewer than this
     ):
         super().__init__()
+        for name,n in dict(ch=ch, reduction=reduction, least=least).items():
+            if n < 1: raise ValueError(f'ChannelGate: {name}={n} leaves no channel; give it at least 1.')
         hidden = max(ch//reduction, least)
         self.mlp = nn.Sequential(nn.Conv2d(ch, hidden, 1, bias=False), nn.ReLU(), nn.Conv2d(hidden, ch, 1, bias=False))
 
@@ -27,7 +29,11 @@ class ChannelGate(nn.Module):
         "Which channels pass"
         return (self.mlp(x.mean((2, 3), keepdim=True)) + self.mlp(x.amax((2, 3), keepdim=True))).sigmoid()
 
-    def forward(self, x:Tensor) -> Tensor: return x * self.attention(x)
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W), each channel times its gate"
+        return x * self.attention(x)
 
 # %% ../../nbs/13_cbam.ipynb #c014
 class SpatialGate(nn.Module):
@@ -36,7 +42,7 @@ class SpatialGate(nn.Module):
         ks:int=7, # kernel size, cells; odd
     ):
         super().__init__()
-        if ks % 2 == 0: raise ValueError(f'SpatialGate: a kernel of {ks} cells has no middle; take an odd one.')
+        if ks < 1 or ks % 2 == 0: raise ValueError(f'SpatialGate: a kernel of {ks} cells has no middle; take an odd one.')
         self.conv = nn.Conv2d(2, 1, ks, padding=ks//2, bias=False)
 
     def attention(self,
@@ -45,7 +51,11 @@ class SpatialGate(nn.Module):
         "Which cells pass"
         return self.conv(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)).sigmoid()
 
-    def forward(self, x:Tensor) -> Tensor: return x * self.attention(x)
+    def forward(self,
+        x:Tensor, # feature map, (N, C, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, C, H, W), each cell times its gate"
+        return x * self.attention(x)
 
 # %% ../../nbs/13_cbam.ipynb #c016
 class CBAM(nn.Module):
@@ -74,7 +84,11 @@ class CBAM(nn.Module):
         "Which cells pass, after the channels were gated"
         return self.spatial.attention(self.channel(x)) if isinstance(self.spatial, SpatialGate) else None
 
-    def forward(self, x:Tensor) -> Tensor: return self.spatial(self.channel(x))
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W), gated by channel, then by cell"
+        return self.spatial(self.channel(x))
 
 # %% ../../nbs/13_cbam.ipynb #c035
 def cbam_maps(

@@ -19,6 +19,8 @@ class CoordAtt(nn.Module):
         least:int=8, # ... but not fewer than this
     ):
         super().__init__()
+        for name,n in dict(ch=ch, reduction=reduction, least=least).items():
+            if n < 1: raise ValueError(f'CoordAtt: {name}={n} leaves no channel; give it at least 1.')
         mid = max(ch//reduction, least)
         self.squeeze = nn.Sequential(nn.Conv2d(ch, mid, 1), nn.BatchNorm2d(mid), nn.Hardswish())
         self.rows,self.columns = nn.Conv2d(mid, ch, 1),nn.Conv2d(mid, ch, 1)
@@ -34,6 +36,7 @@ class CoordAtt(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, ch, H, W)
     ) -> Tensor: # the same shape
+        "The map (N, ch, H, W), each cell times the gates of its row and its column"
         rows,columns = self.attention(x)
         return x * rows * columns
 

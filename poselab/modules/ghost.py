@@ -20,7 +20,8 @@ class GhostConv(nn.Module):
         stride:int=1, # cells per step; 2 halves H and W, rounding up
     ):
         super().__init__()
-        if out_ch % 2: raise ValueError(f'GhostConv: {out_ch} channels are not two halves; take an even number.')
+        if ks < 1 or ks % 2 == 0: raise ValueError(f'GhostConv: ks={ks} has no middle cell; take an odd number.')
+        if out_ch < 2 or out_ch % 2: raise ValueError(f'GhostConv: {out_ch} channels are not two halves; take an even number.')
         half = out_ch//2
         self.make,self.shade = ConvBNAct(in_ch, half, ks, stride),ConvBNAct(half, half, 5, groups=half)
 
@@ -34,6 +35,7 @@ class GhostConv(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, in_ch, H, W)
     ) -> Tensor: # (N, out_ch, h, w)
+        "Made channels and their shadows: (N, in_ch, H, W) to (N, out_ch, h, w)"
         return torch.cat(self.halves(x), 1)
 
 # %% ../../nbs/11b_ghost.ipynb #c017
@@ -51,6 +53,7 @@ class Bottleneck(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, ch, H, W)
     ) -> Tensor: # the same shape
+        "The map (N, ch, H, W) after 1×1 and 3×3, plus itself where there is a shortcut"
         return x + self.body(x) if self.shortcut else self.body(x)
 
 # %% ../../nbs/11b_ghost.ipynb #c018
@@ -75,6 +78,7 @@ class SpaceToDepth(nn.Module):
     def forward(self,
         x:Tensor, # picture, (N, C, H, W), H and W even
     ) -> Tensor: # (N, 4C, H/2, W/2): the upper left pixels, the lower left, the upper right, the lower right
+        "2×2 pixels to one cell: (N, C, H, W) to (N, 4C, H/2, W/2)"
         h,w = x.shape[-2:]
         if h % 2 or w % 2: raise ValueError(f'SpaceToDepth: {w}×{h} px cannot be cut into 2×2; pad to even sides.')
         return torch.cat([x[..., i::2, j::2] for j in (0, 1) for i in (0, 1)], 1)
@@ -88,7 +92,11 @@ class ImplicitA(nn.Module):
         super().__init__()
         self.implicit = nn.Parameter(torch.randn(1, ch, 1, 1)*.02)
 
-    def forward(self, x:Tensor) -> Tensor: return x + self.implicit # (N, ch, H, W)
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W) plus a number per channel"
+        return x + self.implicit
 
 class ImplicitM(nn.Module):
     "A learned number per channel, multiplied"
@@ -98,4 +106,8 @@ class ImplicitM(nn.Module):
         super().__init__()
         self.implicit = nn.Parameter(1 + torch.randn(1, ch, 1, 1)*.02)
 
-    def forward(self, x:Tensor) -> Tensor: return x * self.implicit # (N, ch, H, W)
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W) times a number per channel"
+        return x * self.implicit

@@ -6,9 +6,18 @@
 __all__ = ['LGAG']
 
 # %% ../../nbs/12_lgag.ipynb #c002
+from math import gcd
 from torch import Tensor, nn
 
 # %% ../../nbs/12_lgag.ipynb #c009
+def _check_sizes(channels, groups, ks): # channels: argument of LGAG -> how many
+    for name,n in (channels | dict(groups=groups, ks=ks)).items():
+        if n < 1: raise ValueError(f'LGAG: {name}={n} leaves nothing to gate with; give it at least 1 (mid is x_ch//2 where it is not given).')
+    if ks % 2 == 0: raise ValueError(f'LGAG: ks={ks} has no middle cell; take an odd number.')
+    for name,n in channels.items():
+        if n % groups: raise ValueError(f'LGAG: groups={groups} (mid where it is not given) does not divide {name}={n}; '
+                                        f'give it groups={gcd(*channels.values())}, or a divisor of that.')
+
 class LGAG(nn.Module):
     "Large-kernel grouped attention gate (paper 000, Eq. 2-3)"
     def __init__(self,
@@ -19,9 +28,11 @@ class LGAG(nn.Module):
         ks:int=3, # kernel size, cells of the feature map
     ):
         super().__init__()
-        mid = mid or x_ch//2
+        mid = x_ch//2 if mid is None else mid
+        groups = mid if groups is None else groups
+        _check_sizes(dict(g_ch=g_ch, x_ch=x_ch, mid=mid), groups, ks)
         def branch(ch): return nn.Sequential(
-            nn.Conv2d(ch, mid, ks, padding=ks//2, groups=groups or mid), nn.BatchNorm2d(mid))
+            nn.Conv2d(ch, mid, ks, padding=ks//2, groups=groups), nn.BatchNorm2d(mid))
         self.g,self.x = branch(g_ch),branch(x_ch)
         self.psi = nn.Sequential(nn.Conv2d(mid, 1, 1), nn.BatchNorm2d(1), nn.Sigmoid())
 
@@ -32,4 +43,9 @@ class LGAG(nn.Module):
         "Where the gate opens"
         return self.psi((self.g(g) + self.x(x)).relu())
 
-    def forward(self, g:Tensor, x:Tensor) -> Tensor: return x * self.attention(g, x)
+    def forward(self,
+        g:Tensor, # gating signal, (N, g_ch, H, W)
+        x:Tensor, # feature map, (N, x_ch, H, W), same H and W
+    ) -> Tensor: # the shape of x
+        "What the gate lets through of x (N, x_ch, H, W); g (N, g_ch, H, W) decides with it, in the same cells"
+        return x * self.attention(g, x)

@@ -54,6 +54,7 @@ class TokenReduction(nn.Sequential):
     def forward(self,
         x:Tensor, # (N, many, D)
     ) -> Tensor: # (N, few, D)
+        "Tokens (N, many, D) to fewer of them, (N, few, D)"
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 # %% ../../nbs/16_motion.ipynb #c024
@@ -94,8 +95,7 @@ class DeformableCrossAttention(nn.Module):
     def __init__(self,
         dim:int, # numbers per token of x
         heads:int=16, # they divide dim
-        points:int=4, # places per query
-        reach:float=4., # farthest offset along each axis, cells
+        points:int=4, reach:float=4., # places per query; farthest offset along each axis, cells
         dim_z:int=None, # numbers per token of z; None: dim
         led:bool=True, # z takes part in the choice; False: plain deformable attention
     ):
@@ -117,8 +117,7 @@ class DeformableCrossAttention(nn.Module):
         return self._offsets(self.q(x), z, size)
 
     def _offsets(self, q, z, size):
-        both = q if self.z is None else torch.cat([q, self.z(z)], -1)
-        found = self.theta(self.psi(both.transpose(-2, -1).unflatten(-1, size[::-1])))
+        found = self.theta(self.psi((q if self.z is None else torch.cat([q, self.z(z)], -1)).transpose(-2, -1).unflatten(-1, size[::-1])))
         return self.reach*found.flatten(2).transpose(-2, -1).unflatten(-1, (self.points, 2)).tanh()
 
     def attend(self, x:Tensor, z:Tensor, size:tuple) -> tuple: # places (N, L, points, 2), weights (N, L, points, heads), tokens (N, L, dim)
@@ -132,7 +131,9 @@ class DeformableCrossAttention(nn.Module):
         weights = (match/q.shape[-1]**.5).softmax(2)
         return at, weights, self.o((weights[..., None]*v).sum(2).flatten(2) + self.v.bias) # the weights of a query sum to 1
 
-    def forward(self, x:Tensor, z:Tensor, size:tuple) -> Tensor: return self.attend(x, z, size)[2]
+    def forward(self, x:Tensor, z:Tensor, size:tuple) -> Tensor: # as `attend`
+        "Motion x (N, L, dim) asks the picture z (N, L, dim_z) of size (width, height): tokens (N, L, dim)"
+        return self.attend(x, z, size)[2]
 
 # %% ../../nbs/16_motion.ipynb #c035
 class DeformableConv(nn.Module):
@@ -153,6 +154,7 @@ class DeformableConv(nn.Module):
         z:Tensor, # not looked at; here so that it can take the place of a DeformableCrossAttention
         size:tuple, # (width, height), cells
     ) -> Tensor: # (N, L, dim)
+        "Nine cells around each, moved, weighed and added: (N, L, dim), L = width·height"
         taps = grid_points((3, 3), x.device) - 1
         at = grid_points(size, x.device)[:, None] + taps + self.offsets(x, z, size)
         return self.weight(sample(x, at, size).flatten(2))
@@ -173,6 +175,7 @@ class CrossAttention(nn.Module):
         x:Tensor, # who asks, (N, L, dim)
         z:Tensor, # who answers, (N, M, dim_z)
     ) -> Tensor: # (N, L, dim)
+        "What each of x (N, L, dim) hears from all of z (N, M, dim_z)"
         apart = lambda t: t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         found = F.scaled_dot_product_attention(apart(self.q(x)), apart(self.k(z)), apart(self.v(z)))
         return self.o(found.transpose(1, 2).flatten(2))
@@ -197,6 +200,7 @@ class Direction(nn.Module):
         else: self.norm2 = self.cross = None
 
     def forward(self, m:Tensor, z:Tensor, size:tuple) -> Tensor: # motion (N, L, dim) and picture (N, L, dim_z) -> (N, L, dim)
+        "Motion (N, L, dim) plus what it finds in the picture z (N, L, dim_z)"
         m = m + self.sampler(self.norm1(m), z, size)
         return m if self.cross is None else m + self.cross(self.norm2(m), z)
 
@@ -228,6 +232,7 @@ class ADCBlock(nn.Module):
         z:Tensor, # the picture, (N, L, dim)
         size:tuple, # (width, height), cells; L = width·height
     ) -> Tensor: # (N, L, 2·dim)
+        "Both directions of motion (N, L, 2·dim) after a look at the picture z (N, L, dim)"
         parts = zip(self.directions, m.chunk(len(self.directions), -1))
         m = torch.cat([d(part, z, size) for d,part in parts], -1)
         return m + self.mlp(self.norm(m))

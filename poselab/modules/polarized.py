@@ -36,7 +36,11 @@ class PolarizedChannels(nn.Module):
         chosen = self.value(x).flatten(2) @ self.looks(x).flatten(2).mT
         return self.norm(self.out(chosen[..., None]).flatten(1)).sigmoid()[..., None, None]
 
-    def forward(self, x:Tensor) -> Tensor: return x * self.attention(x)
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W), each channel times its gate"
+        return x * self.attention(x)
 
 # %% ../../nbs/14a_polarized.ipynb #c009
 class PolarizedCells(nn.Module):
@@ -60,7 +64,11 @@ class PolarizedCells(nn.Module):
         "Which cells pass"
         return (self.trusts(x) * self.value(x)).sum(1, keepdim=True).sigmoid()
 
-    def forward(self, x:Tensor) -> Tensor: return x * self.attention(x)
+    def forward(self,
+        x:Tensor, # feature map, (N, ch, H, W)
+    ) -> Tensor: # the same shape
+        "The map (N, ch, H, W), each cell times its gate"
+        return x * self.attention(x)
 
 # %% ../../nbs/14a_polarized.ipynb #c012
 class PSA(nn.Module):
@@ -84,5 +92,6 @@ class PSA(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, ch, H, W)
     ) -> Tensor: # the same shape
+        "What both branches let through of the map (N, ch, H, W)"
         if self.layout == 'parallel': return self.channel(x) + self.spatial(x)
         return self.spatial(self.channel(x))

@@ -52,6 +52,7 @@ class SPP(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, in_ch, H, W)
     ) -> Tensor: # (N, out_ch, H, W)
+        "The map beside its maxima, joined: (N, in_ch, H, W) to (N, out_ch, H, W)"
         return self.join(torch.cat(self.pyramid(self.squeeze(x)), 1))
 
 # %% ../../nbs/15_pyramid.ipynb #c011
@@ -99,6 +100,7 @@ class FGCSPP(nn.Module):
     def forward(self,
         x:Tensor, # feature map, (N, in_ch, H, W)
     ) -> Tensor: # (N, out_ch, H, W)
+        "The pooled map and the way around it, joined: (N, in_ch, H, W) to (N, out_ch, H, W)"
         pooled = self.after(torch.cat(self.pyramid(self.before(x)), 1))
         return self.join(torch.cat([pooled, self.around(x)], 1))
 
@@ -122,7 +124,10 @@ class Context(nn.Module):
         "What was found around each cell"
         return self.join(torch.cat([b(x) for b in self.branches], 1))
 
-    def forward(self, x:Tensor) -> Tensor: # (N, out_ch, H, W), from 0 up
+    def forward(self,
+        x:Tensor, # feature map, (N, in_ch, H, W)
+    ) -> Tensor: # (N, out_ch, H, W), from 0 up
+        "The shortcut plus a little of the context: (N, in_ch, H, W) to (N, out_ch, H, W)"
         return (self.shortcut(x) + self.scale*self.context(x)).relu()
 
 # %% ../../nbs/15_pyramid.ipynb #c031
@@ -186,6 +191,7 @@ class RFSP(nn.Module):
         hybrid:Tensor, # deep map + shallow map, (N, ch, H, W)
         shallow:Tensor, # shallow map, the same shape
     ) -> Tensor: # the same shape, from 0 up
+        "Context of the hybrid map plus the shallow map, pooled; all three are (N, ch, H, W)"
         if (a := tuple(hybrid.shape)) != (b := tuple(shallow.shape)): raise ValueError(f'RFSP: hybrid {a}, shallow {b}; they must agree.')
         return self.pool(self.gate(self.context(hybrid) + shallow))
 
