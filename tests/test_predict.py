@@ -267,3 +267,12 @@ def test_a_detector_is_opened_by_name_and_looks_for_people_instead_of_the_annota
     assert len(found) == 3 and np.allclose(found.bbox[:, :2], 0) # one box a picture, whoever is in it
     given = predict_dataset(predictor, data, progress=False)
     assert len(given) == len(data.instances) and np.allclose(given.bbox, data.instances.bbox)
+
+def test_the_single_stage_weights_find_people_and_serve_a_network_that_sees_one_at_a_time():
+    from poselab.evaluate.metrics import evaluate
+    from poselab.predict import open_detector
+    data = rendered_dataset(16, 31)
+    alone = evaluate(data, predict_dataset(Predictor('rendered-yolopose'), data, progress=False))
+    assert alone['box AP50'] > .6 and alone['PCK@0.2'] > .35
+    both = evaluate(data, predict_dataset(Predictor('rendered', detector=open_detector('rendered-yolopose')), data, progress=False, find=True))
+    assert both['AP50'] > alone['AP50']

@@ -82,7 +82,7 @@ def test_the_shipped_recipes_name_their_cards_and_stay_small():
     from poselab.predict import network
     for r in RECIPES.values():
         assert load_schema(r.card).num_keypoints == r.model.num_keypoints
-        assert count_params(network(r.model)) < 1_500_000
+        assert count_params(network(r.model)) < 4_000_000
 
 def test_a_run_of_an_earlier_version_goes_on_and_a_changed_one_does_not(tmp_path):
     import json
