@@ -289,10 +289,12 @@ def score(ref, test, out, no_page, person, as_json, **choices):
 
 def score_text(found:dict) -> str: # found: from `score_report`
     "The score with its floors, what to practise, what was left out, where the page is"
-    from poselab.player import headline
+    from poselab.player import also_off, frames_said, headline
     floors = ', '.join(f'{k.replace("_", " ")} {v:.3f}' for k,v in found['floor'].items() if k != 'same')
-    lines = [headline(found), f'score {found["score"]:.3f}   (floors: {floors}; ceiling {found["ceiling"]:.3f})']
-    lines += [m['sentence'] for m in found['worst']] + list(dict.fromkeys(found['warnings']))
+    said = headline(found)
+    lines = [said, f'score {found["score"]:.3f} on {frames_said(found)}   (floors: {floors}; ceiling {found["ceiling"]:.3f})']
+    lines += [m['sentence'] + (f' ({also_off(m)})' if m['also'] else '') for m in found['worst']]
+    lines += [w for w in dict.fromkeys(found['warnings']) if w not in said]
     if used := found['settings'].get('weights'): lines += [f'seen by the weights {used} (--weights chooses others; rendered dancers are seen best by rendered)']
     return '\n'.join(lines + ([f'page  {found["page"]}   (open it in a browser)'] if found.get('page') else []))
 

@@ -408,3 +408,8 @@ def test_a_single_constant_pose_against_a_dance_is_standing_still():
 
 def test_poses_are_checked_and_confidence_cleaned():
     xy, c = clip_poses(T, None, COCO, 'it', np.full(17, np.nan)); assert np.isnan(xy).all() and (c == 0).all()
+
+def test_the_ceiling_is_of_the_frames_that_were_compared():
+    xy = choreography('disco').keypoints; part = xy.copy(); part[30:] = np.nan
+    got,want = (score_dance(a, b, COCO, align='none', noise=.04).ceiling for a,b in ((xy, part), (xy[:30], xy[:30])))
+    assert got == pytest.approx(want) and got != pytest.approx(score_dance(xy, xy, COCO, align='none', noise=.04).ceiling)

@@ -6,7 +6,7 @@ from poselab.data.figures import Mistake, choreography
 from poselab.schema import load_schema
 from poselab.score.angles import t_pose
 from poselab.score.dance import score_dance
-from poselab.score.explain import (advice, amplitude_ratio, best_shift, limb_table, reason, show_moments, size_fit, where,
+from poselab.score.explain import (advice, amplitude_ratio, best_shift, lateness, limb_table, reason, show_moments, size_fit, where,
                                    worst_moments)
 
 COCO = load_schema('coco')
@@ -55,6 +55,31 @@ def test_an_unknown_limb_lists_the_known_ones():
     ('size', 0, 1.6, '', "movement of the left forearm too large (1.6 of the teacher's), 1.1–2.2 s; practise taking it less far")])
 def test_sentences_are_what_a_teacher_would_say(kind, late, amp, words, want):
     assert advice('left_forearm', kind, -40, words, late, amp, 1.1, 2.2) == want
+
+def test_a_shift_that_leaves_a_handful_of_known_frames_is_not_tried():
+    S, T = circle(SWING), circle(SWING + 60)
+    S[40:] = T[40:] = np.nan; T[30:40] = S[:10] # 40 known frames, of which ten fit when 30 frames late
+    assert abs(best_shift(S, T, 0, 100, 30)[0]) <= 16.5 # 24 frames are left there
+
+@settings(max_examples=20, deadline=None)
+@given(seed=seeds, late=st.integers(5, 10))
+def test_lateness_is_said_where_a_shift_supports_it_and_not_for_noise(seed, late):
+    rng = np.random.default_rng(seed); swing = 45*np.sin(2*np.pi*.8*np.arange(-30, 100)/25)
+    S, T = circle(SWING), circle(swing[30-late:130-late] + rng.normal(0, 8, 100))
+    assert abs(lateness(S, T, 25.) - 40*late) < 60
+    noise = circle(rng.normal(0, 15, 100)), circle(rng.normal(0, 15, 100))
+    assert not abs(lateness(*noise, 25.)) > 60 # unknown, or on time
+
+def test_lateness_at_the_end_of_the_search_or_from_few_frames_is_unknown():
+    t = np.arange(200); ramp = circle(.5*t), circle(.5*(t - 40)) # later than the search looks
+    assert np.isnan(lateness(*ramp, 25.)) and np.isnan(lateness(circle(SWING[:20]), circle(SWING[:20]), 25.))
+
+def test_trembling_limbs_of_a_clean_pupil_are_not_called_late():
+    rng = np.random.default_rng(0); told = []
+    for name in ('disco', 'kicks', 'hiphop', 'ballet'):
+        a, b = (danced(name, body=i).keypoints + rng.normal(0, 2.5, (100, 17, 2)) for i in (0, 4))
+        told += [r.late_ms for r in limb_table(score(a, b))]
+    assert np.isfinite(told).sum() > 10 and not (np.abs(told) > 60).any()
 
 # words
 
@@ -115,6 +140,12 @@ def test_frames_of_the_tested_film_follow_the_lag():
 def test_another_limb_at_the_same_time_is_kept_as_also():
     s = scored(Mistake('left_forearm', 1., 2.5, degrees=60), Mistake('right_shin', 1., 2.5, degrees=35))
     m = worst_moments(s)[0]; assert {m.limb, *m.also} >= {'left_forearm', 'right_shin'}
+
+def test_a_limb_that_shares_little_with_a_heavier_one_keeps_its_own_moment():
+    s = scored(Mistake('left_forearm', .8, 1.9, degrees=70), Mistake('right_forearm', 1.7, 2.8, degrees=45))
+    one, two = worst_moments(s)
+    assert (one.limb, two.limb) == ('left_forearm', 'right_forearm') and one.frames[1] <= two.frames[0] and 2.4 < two.stop < 3
+    assert two.frames[0] <= two.peak < two.frames[1]
 
 def test_the_table_has_every_limb_once_and_says_how_much_was_seen():
     xy = danced().keypoints.copy(); xy[:50, COCO.index('left_wrist')] = np.nan

@@ -242,7 +242,32 @@ def test_a_few_frames_are_no_proof_of_a_mirror_and_say_little(motions):
     teacher = choose(footage(m))
     score,shown = score_takes(teacher, mirrored_take(few), align='none')
     assert not any('mirrored' in w for w in shown.warnings)
-    assert 'Only 6% of the teacher' in player.score_numbers(teacher, shown, score, {})['warnings'][-1]
+    assert 'Only 4 of the teacher\'s 65 frames (6%)' in player.score_numbers(teacher, shown, score, {})['warnings'][0]
+
+def test_below_half_of_the_frames_the_caveat_comes_first_and_nothing_is_recommended(motions, tmp_path):
+    def seen(n): # the pupil with the mistake, seen in the frames of the mistake only
+        return replace(footage(motions[1]), people=footage(motions[1]).people[20:20+n])
+    found = score_report(footage(motions[0]), seen(26), tmp_path/'s.html', align='none', progress=False)
+    assert found['frames_compared'] == 26 and found['worst'] == []
+    assert player.headline(found).startswith("Only 26 of the teacher's 65 frames (40%)") and 'First of all' not in player.headline(found)
+    page = Path(found['page']).read_text().split('<script')[0]
+    assert page.count('26 of 65 frames') >= 4 and page.count('Only 26 of') == 2 and 'practise' not in page.replace('Nothing to practise yet', '')
+    assert 'Well danced' not in page and 'over 65 frames' not in page
+    enough = score_report(footage(motions[0]), seen(40), None, align='none', progress=False)
+    assert enough['worst'][0]['limb'] == 'left_forearm' and 'on 40 of 65 frames' in player.headline(enough)
+
+def test_a_film_against_itself_lies_above_its_ceiling_and_says_why(motions):
+    trembling = motions[0].keypoints + np.random.default_rng(0).normal(0, 1., motions[0].keypoints.shape)
+    film = footage(motions[0], people=Instances.make(trembling, image_id=np.arange(65), track_id=1))
+    found = score_report(film, film, None, align='none', progress=False)
+    assert found['score'] == 1 > found['ceiling'] and 'above its ceiling' in found['warnings'][0]
+    other = score_report(film, footage(motions[1]), None, align='none', progress=False)
+    assert other['score'] < other['ceiling'] and not any('ceiling' in w for w in other['warnings'])
+
+def test_a_limb_behind_a_heavier_one_is_named_with_it(motions, tmp_path):
+    both = choreography('disco', 2.6, size=(96,128), body_seed=8, mistakes=[WRONG, Mistake('right_shin', .9, 1.7, degrees=35)])
+    found = score_report(footage(motions[0]), footage(both), tmp_path/'s.html', align='none', progress=False)
+    assert 'right_shin' in found['worst'][0]['also'] and 'also off then: right shin' in Path(found['page']).read_text()
 
 # --- the album ------------------------------------------------------------------------------------------------
 

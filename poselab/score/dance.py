@@ -473,17 +473,19 @@ def seen_with_noise(
     ruler:Ruler,
     noise:float, # standard deviation of the jitter, share of the spine's length
     seed:int=0,
+    weights:np.ndarray=None, # of what was compared, (T, 7, c), 0 where nothing was; None: everything, all alike
 ) -> tuple: # (total, error in degrees): what the standard itself gets
-    "The ceiling: the standard through an estimator's noise"
-    few = slice(None, None, max(1, len(ruler.xy)//300)); xy = ruler.xy[few]
+    "The ceiling: the standard through an estimator's noise, on the frames and limbs that were compared"
+    if weights is None: weights = np.isfinite(compare(ruler.S, ruler.S)[0]).astype(float)
+    few = np.flatnonzero((weights > 0).any((1,2))); few = few[::max(1, len(few)//300)]; xy,w = ruler.xy[few],weights[few]
     S = edge_vectors(xy, ruler.planes)
     spine = np.linalg.norm(S[:,ruler.planes.names.index('head'),0], axis=-1)
     size = np.nanmedian(spine) if np.isfinite(spine).any() else np.nanmax(np.linalg.norm(S, axis=-1))
     rng = np.random.default_rng(seed)
     clean = Ruler(xy, ruler.confidence[few], ruler.planes, ruler.mode, ruler.frame, ruler.normals)
     runs = [clean.features(xy + rng.normal(0, noise*size, xy.shape)) for _ in range(max(1, 100//len(xy)))]
-    ones = np.ones(clean.S.shape[:-1])
-    return tuple(float(np.mean(x)) for x in zip(*((totals(clean.S, T)[0], mean_known(turn_error(clean, T, ones))) for T in runs)))
+    runs = [np.where(w[...,None] > 0, T, np.nan) for T in runs]
+    return tuple(float(np.mean(x)) for x in zip(*((totals(clean.S, T, weights=w)[0], mean_known(turn_error(clean, T, w))) for T in runs)))
 
 # %% ../../nbs/28_dance_score.ipynb #c075
 def mirror_verdict(
@@ -551,7 +553,7 @@ def measure(ruler, xt, ct, schema, reading, fps_tested, seed, noise, others) -> 
     lost = np.isnan(matrix[np.isfinite(warp.at)]).mean(0)
     left_out = {n: float(x) for names,xs in zip(ruler.limbs, lost) for n,x in zip(names, xs) if x > 0 and not n.endswith('_plane')}
     if noise is None: noise = float(np.hypot(jitter(ruler.xy, ruler.planes), jitter(xt, ruler.planes)))
-    ceiling,error_noise = seen_with_noise(ruler, noise, seed)
+    ceiling,error_noise = seen_with_noise(ruler, noise, seed, w)
     score = DanceScore(*totals(S, T, reading, w), matrix, degrees, ruler.limbs, ruler.planes.names, floor, left_out, ruler.fps,
         ruler.mode, reading, ruler.frame, own_turns(S, T, degrees), w, warp, S, T, turn_error(ruler, T, w),
         turn_error(ruler, np.where(plain[...,None] > 0, mean_pose(S), np.nan), w), error_noise, ceiling, noise)

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['REASON_COLORS', 'where', 'limb_directions', 'turn', 'best_shift', 'amplitude_ratio', 'size_fit', 'reason',
-           'direction_words', 'Moment', 'advice', 'worst_moments', 'moment', 'LimbReport', 'limb_table', 'show_moments']
+           'direction_words', 'Moment', 'advice', 'outside', 'worst_moments', 'moment', 'lateness', 'LimbReport',
+           'limb_table', 'show_moments']
 
 # %% ../../nbs/28a_explain.ipynb #c003
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 from .angles import unit, signed_angle
-from .dance import DanceScore, find_deviations, limb_rows, mean_known
+from .dance import DanceScore, find_deviations, limb_rows, mean_known, smooth, windows
 
 # %% ../../nbs/28a_explain.ipynb #c010
 def where(
@@ -45,7 +46,8 @@ def best_shift(
     at = np.arange(start, stop)[:,None] + shifts # (n, shifts)
     inside = (at >= 0) & (at < len(T))
     off = np.where(inside, turn(S[start:stop,None], T[np.clip(at, 0, len(T)-1)]), np.nan)
-    cost = np.where(inside.mean(0) >= .6, mean_known(off, 0), np.nan)
+    n = np.isfinite(off).sum(0) # frames that a shift can judge by
+    cost = np.where((n > 0) & (n >= .6*n.max()), mean_known(off, 0), np.nan)
     if not np.isfinite(cost).any(): return 0.,float('nan')
     k = int(np.nanargmin(cost + 1e-6*np.abs(shifts))); around = cost[max(0, k-1):k+2]
     bend = around[0] - 2*around[1] + around[2] if len(around) == 3 else np.nan
@@ -152,7 +154,25 @@ def advice(
                 'too bent': 'straightening it', 'too straight': 'bending it more'}.get(words, 'it slowly before a mirror')
     return f'{name} {abs(degrees):.0f}° {words}, {when}; practise {where_to}'
 
-# %% ../../nbs/28a_explain.ipynb #c023
+# %% ../../nbs/28a_explain.ipynb #c024
+def outside(
+    score:DanceScore,
+    d, # Deviation
+    taken:list, # of Moment
+    threshold:float=15., # degrees
+): # the Deviation, or its longest free stretch; None: less than half of it is free
+    "What is left of a deviation beside heavier moments"
+    a,b = round(d.start*score.fps),round(d.stop*score.fps)
+    free = np.zeros(len(score.matrix)); free[a:b] = 1
+    for m in taken: free[slice(*m.frames)] = 0
+    if free[a:b].all(): return d
+    i,j = max(windows(free, .5, 0), key=lambda w: w[1] - w[0], default=(a, a))
+    x = smooth(score.own[(slice(None), *where(score, d.limb))])[i:j]
+    if 2*(j - i) < b - a or not np.nanmax(np.abs(x), initial=0) > threshold: return None
+    peak = float(x[np.nanargmax(np.abs(x))])
+    return replace(d, start=i/score.fps, stop=j/score.fps, degrees=peak, weight=float(np.nansum(np.abs(x))/score.fps))
+
+# %% ../../nbs/28a_explain.ipynb #c025
 def worst_moments(
     score:DanceScore,
     n:int=5, # at most so many
@@ -164,10 +184,10 @@ def worst_moments(
     def overlap(a, b): return min(a.stop, b.stop) - max(a.start, b.start) > 0
     for d in found:
         if len(out) == n: break
-        if any(overlap(d, m) for m in out): continue
-        also = tuple(dict.fromkeys(o.limb for o in found if o is not d and overlap(o, d) and o.limb != d.limb))
+        if (d := outside(score, d, out, threshold)) is None: continue
+        also = tuple(dict.fromkeys(o.limb for o in found if overlap(o, d) and o.limb != d.limb))
         out.append(moment(score, d, also))
-    return out
+    return sorted(out, key=lambda m: -m.weight)
 
 def moment(score, d, also=()) -> Moment: # from a Deviation
     "A deviation with its reason, its frames and its sentence"
@@ -181,7 +201,24 @@ def moment(score, d, also=()) -> Moment: # from a Deviation
     return Moment(d.limb, why['kind'], d.start, d.stop, (a, b), (int(there[a]), int(there[b-1])+1), peak, int(there[peak]),
         d.degrees, why['late_ms'], why['amplitude'], d.weight, also, says)
 
-# %% ../../nbs/28a_explain.ipynb #c025
+# %% ../../nbs/28a_explain.ipynb #c027
+def lateness(
+    S:np.ndarray, # directions of the standard's limb, (T, D), NaN where unknown
+    T:np.ndarray, # directions of the tested limb
+    fps:float,
+    most:float=.6, # s of lateness looked for
+    share:float=.2, # of the mean turn a shift must take off
+    degrees:float=2., # and at least so many
+) -> float: # ms; 0 on time, NaN where no shift is supported
+    "How late a limb is over the whole dance, where that can be said"
+    reach,off = round(min(most, len(S)/fps/5)*fps),turn(S, T)
+    late,left = best_shift(S, T, 0, len(S), reach)
+    if np.isfinite(off).sum() < fps or not np.isfinite(left) or abs(late) > max(1.5, reach - .5): return float('nan')
+    gain = mean_known(off) - left
+    if gain >= max(degrees, share*mean_known(off)): return 1000*late/fps
+    return 0. if abs(late) < 1.5 else float('nan')
+
+# %% ../../nbs/28a_explain.ipynb #c030
 @dataclass(frozen=True)
 class LimbReport:
     "One limb over the whole dance"
@@ -189,7 +226,7 @@ class LimbReport:
     degrees:float # mean turn that the limb is charged with
     worst:float # its 95th percentile
     off:float # share of the known time with more than 15°
-    late_ms:float # NaN where it hardly moves
+    late_ms:float # NaN where it hardly moves, or where no shift is supported; see `lateness`
     amplitude:float # ratio to the standard's; NaN where it hardly moves
     known:float # share of frames in which it was seen in both
 
@@ -201,15 +238,13 @@ def limb_table(
     out = []
     for limb,x in zip(*limb_rows(score)):
         S,T = limb_directions(score, limb); ok = np.isfinite(x); y = np.abs(x[ok])
-        ratio,late = amplitude_ratio(S, T),float('nan')
-        if np.isfinite(ratio):
-            n,left = best_shift(S, T, 0, len(S), round(min(most, len(S)/score.fps/5)*score.fps))
-            late = 1000*n/score.fps
+        ratio = amplitude_ratio(S, T)
+        late = lateness(S, T, score.fps, most) if np.isfinite(ratio) else float('nan')
         out.append(LimbReport(limb, *((float(y.mean()), float(np.quantile(y, .95)), float((y > 15).mean())) if len(y) else (np.nan,)*3),
                               late, ratio, float(ok.mean())))
     return sorted(out, key=lambda r: -np.nan_to_num(r.degrees))
 
-# %% ../../nbs/28a_explain.ipynb #c032
+# %% ../../nbs/28a_explain.ipynb #c037
 REASON_COLORS = dict(place='#D55E00', timing='#0072B2', size='#CC79A7')
 
 def show_moments(
