@@ -6,11 +6,11 @@
 __all__ = ['ENOUGH', 'STEPS', 'UNKNOWN', 'GRID', 'MISSING', 'KINDS', 'LIMBS_NOTE', 'Footage', 'Take', 'numbered', 'main_numbers',
            'choose', 'gap_sentences', 'frame_numbers', 'read_keypoints', 'noting', 'read_film', 'record',
            'camera_number', 'read_footage', 'shared_keypoints', 'onto', 'same_skeleton', 'steady', 'compared',
-           'mirrored_take', 'score_takes', 'step_of', 'legend', 'stage_box', 'on_stage', 'shrunk', 'jpeg', 'Album',
-           'album', 'limb_lines', 'paint_limbs', 'posed', 'limb_numbers', 'moment_numbers', 'take_numbers', 'caveats',
-           'score_numbers', 'score_scale', 'player_limbs', 'player_side', 'player_data', 'moment_pictures',
-           'shown_limbs', 'frames_said', 'said_settings', 'headline', 'also_off', 'write_player', 'Lazy', 'everybody',
-           'check_out', 'score_one', 'score_report', 'show_page']
+           'shows_mirror', 'mirrored_take', 'score_takes', 'step_of', 'legend', 'stage_box', 'on_stage', 'shrunk',
+           'jpeg', 'Album', 'album', 'limb_lines', 'paint_limbs', 'posed', 'limb_numbers', 'moment_numbers',
+           'take_numbers', 'caveats', 'score_numbers', 'score_scale', 'player_limbs', 'player_side', 'player_data',
+           'moment_pictures', 'shown_limbs', 'frames_said', 'said_settings', 'headline', 'also_off', 'write_player',
+           'Lazy', 'everybody', 'check_out', 'score_one', 'score_report', 'show_page']
 
 # %% ../nbs/30b_player.ipynb #c003
 import base64, json, math, re
@@ -341,6 +341,10 @@ def steady(
 ENOUGH = .5 # share of the teacher's frames below which nobody is given advice
 def compared(score:DanceScore) -> float: return float(np.isfinite(score.per_frame).mean()) # share of the teacher's frames
 
+def shows_mirror(score:DanceScore) -> bool: # a few frames prove no mirror
+    "Was enough compared to tell left from right?"
+    return bool(np.isfinite(score.per_frame).sum() >= score.fps and compared(score) >= .3)
+
 def mirrored_take(take:Take) -> Take: # the same dancer seen in a mirror, pictures too
     "Left becomes right"
     width = take.size[0] or float(np.nanmax(take.keypoints[..., 0]) + np.nanmin(take.keypoints[..., 0]) + 1)
@@ -362,8 +366,7 @@ def score_takes(
                            fps=teacher.fps, fps_tested=p.fps, confidence=c[0], confidence_tested=c[1], min_confidence=sure, **kw)
     if mirror: pupil = mirrored_take(pupil)
     score = run(pupil)
-    enough = np.isfinite(score.per_frame).sum() >= score.fps and compared(score) >= .3 # a few frames prove no mirror
-    if mirror is None and enough and score.mirror.get('says') == 'yes':
+    if mirror is None and shows_mirror(score) and score.mirror.get('says') == 'yes':
         pupil = mirrored_take(pupil)
         note = f'{pupil.name} was danced mirrored: it is scored, and shown, as in a mirror.'
         return run(pupil), replace(pupil, warnings=(*pupil.warnings, note))
@@ -552,7 +555,8 @@ def score_numbers(
     align = dict(how=score.warp.how, lag=score.warp.lag, coverage=score.coverage, at=_finite(score.warp.at/pupil.fps, 3))
     said = [*caveats(score), *teacher.warnings, *pupil.warnings]
     return _finite(dict(score=score.total, skill=score.skill, floor=score.floor, ceiling=score.ceiling, above_floor=score.above_floor(),
-        reference=take_numbers(teacher), test=take_numbers(pupil), alignment=align, mirror=score.mirror, limbs=limb_numbers(score),
+        reference=take_numbers(teacher), test=take_numbers(pupil), alignment=align, limbs=limb_numbers(score),
+        mirror=score.mirror if shows_mirror(score) else dict(score.mirror, says='too little seen'),
         worst=moment_numbers(score), left_out=score.left_out, warnings=said, compared=compared(score), settings=settings,
         fps=score.fps, frames=len(score.per_frame), frames_compared=int(np.isfinite(score.per_frame).sum()), curve=_finite(score.per_frame),
         degrees={n: _finite(x, 1) for n,x in zip(names, off)}))
@@ -674,6 +678,7 @@ def said_settings(
     if al['lag'] is not None and al['how'] in ('lag', 'dtw'):
         lag = f'; the pupil\'s film is {abs(al["lag"]):.2f} s {"behind" if al["lag"] > 0 else "ahead"}'
     mirror = dict(yes='danced mirrored', no='not mirrored', undecidable='cannot be told: this dance is nearly its own mirror image')
+    mirror['too little seen'] = 'cannot be told: too little was seen'
     rows = [('teacher', said(a)), ('pupil', said(b)), ('compared', f'{frames_said(numbers)} of the teacher, in which a limb is known in both')]
     rows += [('alignment', f'{how.get(al["how"], al["how"])}{lag}; {al["coverage"]:.0%} of the teacher\'s dance found')]
     rows += [('mirror', mirror.get(numbers['mirror'].get('says'), 'not looked at'))]

@@ -141,6 +141,11 @@ def test_another_limb_at_the_same_time_is_kept_as_also():
     s = scored(Mistake('left_forearm', 1., 2.5, degrees=60), Mistake('right_shin', 1., 2.5, degrees=35))
     m = worst_moments(s)[0]; assert {m.limb, *m.also} >= {'left_forearm', 'right_shin'}
 
+def test_a_limb_known_for_less_than_a_second_has_no_size_and_no_timing():
+    xy = danced('disco', amplitude=.5).keypoints.copy(); xy[:, COCO.index('left_wrist')][20:] = np.nan
+    table = {r.limb: r for r in limb_table(score(danced().keypoints, xy))}
+    assert np.isnan([table['left_forearm'].amplitude, table['left_forearm'].late_ms]).all() and table['right_forearm'].amplitude < .8
+
 def test_a_limb_that_shares_little_with_a_heavier_one_keeps_its_own_moment():
     s = scored(Mistake('left_forearm', .8, 1.9, degrees=70), Mistake('right_forearm', 1.7, 2.8, degrees=45))
     one, two = worst_moments(s)

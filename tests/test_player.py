@@ -243,6 +243,7 @@ def test_a_few_frames_are_no_proof_of_a_mirror_and_say_little(motions):
     score,shown = score_takes(teacher, mirrored_take(few), align='none')
     assert not any('mirrored' in w for w in shown.warnings)
     assert 'Only 4 of the teacher\'s 65 frames (6%)' in player.score_numbers(teacher, shown, score, {})['warnings'][0]
+    assert dict(player.said_settings(player.score_numbers(teacher, shown, score, {})))['mirror'] == 'cannot be told: too little was seen'
 
 def test_below_half_of_the_frames_the_caveat_comes_first_and_nothing_is_recommended(motions, tmp_path):
     def seen(n): # the pupil with the mistake, seen in the frames of the mistake only

@@ -227,7 +227,7 @@ class LimbReport:
     worst:float # its 95th percentile
     off:float # share of the known time with more than 15°
     late_ms:float # NaN where it hardly moves, or where no shift is supported; see `lateness`
-    amplitude:float # ratio to the standard's; NaN where it hardly moves
+    amplitude:float # ratio to the standard's; NaN where it hardly moves, or is known for less than a second
     known:float # share of frames in which it was seen in both
 
 def limb_table(
@@ -238,7 +238,7 @@ def limb_table(
     out = []
     for limb,x in zip(*limb_rows(score)):
         S,T = limb_directions(score, limb); ok = np.isfinite(x); y = np.abs(x[ok])
-        ratio = amplitude_ratio(S, T)
+        ratio = amplitude_ratio(S, T) if ok.sum() >= min(len(ok), score.fps) else float('nan')
         late = lateness(S, T, score.fps, most) if np.isfinite(ratio) else float('nan')
         out.append(LimbReport(limb, *((float(y.mean()), float(np.quantile(y, .95)), float((y > 15).mean())) if len(y) else (np.nan,)*3),
                               late, ratio, float(ok.mean())))
