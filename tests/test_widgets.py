@@ -141,7 +141,7 @@ def test_what_the_browser_gets_is_strict_json(pair):
 
 def test_the_screen_is_small_and_needs_no_network():
     screen = W.screen_class()()
-    assert len(W.SCREEN) < 4000 and 'http' not in W.SCREEN and len(screen.library) > 10**6
+    assert len(W.SCREEN) < 8000 and 'http' not in W.SCREEN and len(screen.library) > 10**6
 
 # one slider without Python
 

@@ -55,15 +55,16 @@ def open_page(pages):
     "A page whose plot and controls are on the screen"
     def get(name):
         page = pages[name]; page.bring_to_front()
-        page.wait_for_function('document.querySelector(".js-plotly-plot .gtitle") || document.querySelector(".jp-RenderedText[data-mime-type*=error], .voila-traceback")')
-        assert page.locator('.js-plotly-plot .gtitle').count() == 1, page.inner_text('body')[-2000:]
+        page.wait_for_function('document.querySelector(".js-plotly-plot .main-svg") || document.querySelector(".jp-RenderedText[data-mime-type*=error], .voila-traceback")')
+        assert page.locator('.poselab-title').count() == 1, page.inner_text('body')[-2000:]
         page.locator('.widget-inline-hbox').first.wait_for()
         return page
     return get
 
-PICTURE = '[...document.querySelectorAll(".js-plotly-plot .main-svg")].map(e => e.outerHTML).join("")'
+PICTURE = '[...document.querySelectorAll(".poselab-title, .js-plotly-plot .main-svg")].map(e => e.outerHTML).join("")'
+SAID = '[...document.querySelectorAll(".poselab-title, .js-plotly-plot")].map(e => e.textContent).join(" ")'
 
-def title(page): return page.locator('.js-plotly-plot .gtitle').text_content()
+def title(page): return page.locator('.poselab-title').text_content()
 def slider(page, text): return page.locator('.widget-slider', has_text=text).locator('.noUi-handle')
 def press(page, text, key):
     "A key on a slider, again until the slider has heard it"
@@ -81,7 +82,7 @@ def look(page, expected=None):
     "Remember the picture; the returned function waits until it is another one (with `expected` in its text)"
     page.evaluate(f'window.before = {PICTURE}')
     def changed(expected=''):
-        page.wait_for_function(f'text => {PICTURE} !== window.before && document.querySelector(".js-plotly-plot").textContent.includes(text)', arg=expected)
+        page.wait_for_function(f'text => {PICTURE} !== window.before && {SAID}.includes(text)', arg=expected)
         return title(page)
     return changed
 
@@ -190,7 +191,7 @@ def test_the_gates_of_a_network_on_a_picture_of_ones_own(open_page, tmp_path):
     upload(page, tmp_path/'words.png')
     page.locator('.widget-html', has_text='no picture that OpenCV can read').wait_for()
     choose(page, 'network', 'rendered')
-    page.wait_for_function('document.querySelector(".js-plotly-plot").textContent.includes("rendered: ")')
+    page.wait_for_function(f'{SAID}.includes("rendered: ")')
 
 def test_rows_and_columns_of_a_picture_of_ones_own(pages, tmp_path):
     import cv2, numpy as np
@@ -223,7 +224,7 @@ def test_the_index_leads_to_every_app(pages):
     assert page.locator('a img').count() == len(APPS) # each with its thumbnail
     if 'POSELAB_STILLS' in os.environ: page.screenshot(path=str(ROOT/os.environ['POSELAB_STILLS']/'apps_index.jpg'), type='jpeg', quality=80, full_page=True)
     page.locator('a[href="skeletons.ipynb"]').click()
-    page.wait_for_function('document.querySelector(".js-plotly-plot .gtitle")')
+    page.wait_for_function('document.querySelector(".js-plotly-plot .main-svg")')
 
 def test_a_coarser_grid_is_further_off(open_page):
     page = open_page('grids'); thumb(page, 'grids')
@@ -310,13 +311,26 @@ def test_runs_are_compared_with_another_one(open_page, tmp_path):
     box.fill(str(tmp_path/'no')); box.press('Enter')
     page.locator('.widget-html', has_text='is no folder').wait_for()
 
+READABLE = """() => { // words that lie outside the screen (also partly), and pairs of panel titles that overlap
+  const boxes = e => { const r = document.createRange(); r.selectNodeContents(e); return [...r.getClientRects()]; };
+  const words = [...document.querySelectorAll(".poselab-title, .widget-html, .js-plotly-plot text")].filter(e => e.textContent.trim());
+  const hidden = words.flatMap(e => boxes(e).map(b => [e.textContent.slice(0, 40), b.left, b.right])).filter(([w, a, b]) => b > a && (a < -1 || b > innerWidth + 1));
+  const titles = [...document.querySelectorAll(".js-plotly-plot .annotation-text")].map(e => [e.textContent, e.getBoundingClientRect()]);
+  const cross = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+  return [hidden, titles.flatMap(([w, a], i) => titles.slice(i + 1).filter(([v, b]) => cross(a, b)).map(([v]) => [w, v]))];
+}"""
+
 @pytest.mark.parametrize('name', [a.name for a in APPS])
 def test_every_app_fits_a_phone(open_page, pages, name):
     page = pages[name]; page.bring_to_front()
     page.locator('.widget-vbox').first.wait_for()
     before = page.viewport_size
     page.set_viewport_size(dict(width=390, height=844))
-    try: page.wait_for_function('document.documentElement.scrollWidth <= innerWidth + 2', timeout=20_000)
+    try:
+        page.wait_for_function('document.documentElement.scrollWidth <= innerWidth + 2', timeout=20_000)
+        page.wait_for_function('[...document.querySelectorAll(".main-svg")].every(e => e.clientWidth <= innerWidth)', timeout=20_000)
+        inside,apart = page.evaluate(READABLE)
+        assert inside == [] and apart == []
     finally: page.set_viewport_size(before)
 
 def test_a_query_that_is_moved_looks_elsewhere(pages):
