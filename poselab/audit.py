@@ -384,28 +384,42 @@ def check_swaps(a:Seen) -> list:
     across,along,face = sides_of(a.data, a.xy, a.size)
     nats = flip_nats(across, along, face, a.norms, flips)
     nats[:,0] += 6*_eyes_reversed(a, pairs, across)
-    if a.model is not None: nats += np.clip(_times(swap_nats(a.model, a.xy, pairs), flips.T), -4., 4.)
+    said = np.zeros(nats.shape) if a.model is None else np.clip(_times(swap_nats(a.model, a.xy, pairs), flips.T), -4., 4.)
+    nats += said
     nats[~(np.isfinite(across) @ flips.T.astype(float) > 0)] = -np.inf # nothing to exchange
     odds = prior*np.exp(np.minimum(nats, 30))
     chance,best = odds.sum(1)/(odds.sum(1) + 1 - prior.sum()),odds.argmax(1)
     rows = np.flatnonzero((chance >= a.limits.chance) & (nats[np.arange(len(nats)),best] > 0))
-    return [_swap(a, r, *hypotheses[best[r]], chance[r], nats[r,best[r]], pairs, across[r]) for r in rows]
+    return [_swap(a, r, *hypotheses[best[r]], chance[r], nats[r,best[r]], pairs, across[r], face[r], said[r,best[r]] > 1) for r in rows]
 
-def _swap(a, row, check, turned, prior, chance, nats, pairs, across):
-    "The finding in words: which pairs say which side of the body is seen"
-    names = [a.data.schema.names[l].split('_', 1)[-1] for l,_ in pairs]
+# %% ../nbs/25b_audit.ipynb #c030
+def _shown(names, px): # pairs, and left minus right across the body: the sides that they show, the wider one first
+    def side(sign, words): # its pairs, the widest first
+        ks = [k for k in np.argsort(-np.abs(px)) if px[k]*sign > 0]
+        return sum(abs(px[k]) for k in ks), f"{words} ({', '.join(f'{names[k]} {abs(px[k]):.0f} px' for k in ks)})" if ks else ''
+    return ' and '.join(words for _,words in sorted([side(1, 'from the front'), side(-1, 'from behind')], reverse=True) if words)
+
+def _against(px, doubted, face): # what contradicts the pairs that are doubted where the sides alone do not
+    if doubted.all(): return '' if (px.sum() < 0) != face else ', though its face is marked visible' if face else ', though no face is marked visible'
+    opposed = any((px[doubted]*s > 0).any() and (px[~doubted]*s < 0).any() for s in (1, -1))
+    return '' if opposed else '; they agree on front and behind, but not on which side is higher or how far'
+
+def _and(words): return ' and '.join(filter(None, [', '.join(words[:-1]), *words[-1:]]))
+
+def _swap(a, row, check, turned, prior, chance, nats, pairs, across, face, otherwise):
+    "The finding in words: which pairs are doubted, and what contradicts them"
     known = np.isfinite(across)
-    def side(j): return f"{names[j]} ({abs(across[j])*a.size[row]:.0f} px) from {'the front' if across[j] > 0 else 'behind'}"
-    def widest(m): return max(np.flatnonzero(m & known), key=lambda j: abs(across[j]), default=None)
-    i,o = widest(turned),widest(~turned)
-    say = f'the {side(i)}' + (f', the {side(o)}' if o is not None else '')
-    ks = [int(k) for j in np.flatnonzero(turned & known) for k in pairs[j]]
-    part = 'all' if turned.all() else ' and '.join(names[j] for j in np.flatnonzero(turned & known))
-    return a.finding(check, row, chance, nats, logit(a.limits.chance) - logit(prior),
-        f'the body is seen by {say}; with left and right exchanged ({part}) '
-                     f'the pose is {np.exp(min(nats, 20)):.0f} times as likely', dict(do='swap', keypoints=ks))
+    names = np.array([a.data.schema.names[l].split('_', 1)[-1] for l in pairs[known,0]])
+    px,doubted = across[known]*a.size[row],turned[known]
+    who = 'all pairs' if doubted.all() else _and(names[doubted].tolist())
+    say = f"{who} {'shows' if doubted.sum() == 1 else 'show'} the body {_shown(names[doubted], px[doubted])}"
+    if not doubted.all(): say += f', the rest shows it {_shown(names[~doubted], px[~doubted])}'
+    say += '; the model names them the other way round' if otherwise else _against(px, doubted, face)
+    times = f'{np.exp(nats):,.0f}' if nats < np.log(1e6) else 'over a million'
+    return a.finding(check, row, chance, nats, logit(a.limits.chance) - logit(prior), f'{say}; with left and right of {who} exchanged the pose is {times} times as likely',
+        dict(do='swap', keypoints=pairs[turned & known].ravel().tolist()))
 
-# %% ../nbs/25b_audit.ipynb #c031
+# %% ../nbs/25b_audit.ipynb #c032
 def check_limbs(a:Seen) -> list:
     "Limbs too long for their bodies, and which of the two ends is to blame"
     limbs = np.array(a.data.schema.limbs, int).reshape(-1, 2)
@@ -430,7 +444,7 @@ def check_limbs(a:Seen) -> list:
         f'({a.z[p[i],l[i]]:.1f} deviations)', dict(do='drop', keypoints=[int(k[i])]), int(k[i])) for i in first
             if chance[i] >= a.limits.chance]
 
-# %% ../nbs/25b_audit.ipynb #c033
+# %% ../nbs/25b_audit.ipynb #c034
 def far_side(limbs, i:int, j:int) -> list: # keypoints beyond the limb i-j, the smaller side; only j where limbs run in a ring
     "Which keypoints move along when a limb is cut"
     def reach(start):
@@ -443,7 +457,7 @@ def far_side(limbs, i:int, j:int) -> list: # keypoints beyond the limb i-j, the 
     a,b = reach(i),reach(j)
     return [j] if i in b else sorted(min(a, b, key=len))
 
-# %% ../nbs/25b_audit.ipynb #c034
+# %% ../nbs/25b_audit.ipynb #c035
 def _excess(a, rows, l, end, other): # nats against a limb from keypoint `end` to `other` (M, 2) on these bodies; 0 where unlabelled
     length = np.hypot(*(other - a.xy[rows,end]).T)/(a.size[rows]*a.norms.typical[l])
     z = np.maximum((np.log(np.maximum(length, 1e-3)) - a.norms.centre[l])/a.norms.spread[l], 0)
@@ -478,7 +492,7 @@ def _mixed(a, limbs, p, q, l, chance, nats):
         f'and {a.ratio[q,l]:.1f} times on person {a.data.instances.id[q]}; exchanged, '
         'both fit', dict(do='exchange', person=int(a.data.instances.id[q]), keypoints=[int(x) for x in ks]), k)
 
-# %% ../nbs/25b_audit.ipynb #c036
+# %% ../nbs/25b_audit.ipynb #c037
 def check_places(a:Seen) -> list:
     "Coordinates that cannot be: no number, (0, 0), outside the picture, two keypoints in one place"
     g,names,out = a.data.instances,a.data.schema.names,[]
@@ -505,7 +519,7 @@ def _same_spots(a):
     return [a.finding('same_spot', p, .5, 0, 0, f'{names[order[p,c]]} and {names[order[p,c+1]]} lie on one pixel',
                       dict(do='drop', keypoints=[int(order[p,c])]), int(order[p,c])) for p,c in np.argwhere(np.diff(s, axis=1) == 0)]
 
-# %% ../nbs/25b_audit.ipynb #c037
+# %% ../nbs/25b_audit.ipynb #c038
 def check_flags(a:Seen) -> list:
     "Visible flags that COCO does not know, and places of keypoints that are called absent"
     g,names,out = a.data.instances,a.data.schema.names,[]
@@ -521,7 +535,7 @@ def check_flags(a:Seen) -> list:
         f'{names[k]} is absent (v = 0) but has a place, as {share:.1%} of the absent ones here',
         dict(do='visibility', keypoints=[int(k)], visible=2), k) for p,k in np.argwhere(kept)]
 
-# %% ../nbs/25b_audit.ipynb #c038
+# %% ../nbs/25b_audit.ipynb #c039
 def _listed(names, ks): return ', '.join(names[k] for k in ks[:3]) + (f' and {len(ks) - 3} more' if len(ks) > 3 else '')
 
 def check_boxes(a:Seen) -> list:
@@ -559,7 +573,7 @@ def check_areas(a:Seen) -> list:
     return [a.finding('area', p, .97 if missing[p] or over[p] else chance_of(.02, min(z[p], 12.)/2), 0 if missing[p] else z[p], 6, why(p),
                       dict(do='area', area=round(usual*box[p], 2))) for p in rows]
 
-# %% ../nbs/25b_audit.ipynb #c039
+# %% ../nbs/25b_audit.ipynb #c040
 def check_people(a:Seen) -> list:
     "Crowds with keypoints, people too small, with few keypoints, or with none"
     g,t = a.data.instances,a.limits
@@ -595,7 +609,7 @@ def check_duplicates(a:Seen) -> list:
                              f'{g.id[more]} of this picture at OKS {s[e]:.2f}', dict(do='merge', person=int(g.id[more]))))
     return out
 
-# %% ../nbs/25b_audit.ipynb #c041
+# %% ../nbs/25b_audit.ipynb #c042
 def check_missing(a:Seen) -> list:
     "Keypoints that are absent more often than their mirror partner, or than all others"
     s,v = a.data.schema,a.data.instances.visible > 0
@@ -614,7 +628,7 @@ def check_missing(a:Seen) -> list:
         out.append(Finding('missing', -1, -1, name, float(min(.95, .3 + share[k] - usual)), float(value), 5., why))
     return out
 
-# %% ../nbs/25b_audit.ipynb #c043
+# %% ../nbs/25b_audit.ipynb #c044
 def check_model(a:Seen) -> list:
     "Keypoints that a model sees elsewhere, and people whose label fits it only when mirrored in the picture"
     if a.model is None: return []
@@ -639,7 +653,7 @@ def _mirrored_labels(a):
             dict(do='mirror'))
         for p in np.flatnonzero(chance >= a.limits.chance)]
 
-# %% ../nbs/25b_audit.ipynb #c045
+# %% ../nbs/25b_audit.ipynb #c046
 SMALL = 32 # side of the thumbnails that are compared, px
 
 def _print_of(img): # 64 bits of the coarse pattern of a grey (32, 32) thumbnail; 0 where there is none
@@ -662,7 +676,7 @@ def picture_prints(
         prints[i],turned[i] = _print_of(small[i]),_print_of(small[i,:,::-1].copy())
     return prints, turned, small, bad
 
-# %% ../nbs/25b_audit.ipynb #c046
+# %% ../nbs/25b_audit.ipynb #c047
 def near_prints(a:np.ndarray, b:np.ndarray, bits:int=6) -> tuple: # indices i, j with at most `bits` of 64 bits different
     "Two prints that differ in few bits share at least one of bits + 1 pieces: only those are compared"
     cuts,found = np.linspace(0, 64, bits + 2).astype(int),[]
@@ -678,7 +692,7 @@ def _alike(a, b): # correlation of thumbnails, (M,)
     a,b = (x - x.mean(1, keepdims=True) for x in (a, b))
     return (a*b).sum(1)/np.maximum(np.linalg.norm(a, axis=1)*np.linalg.norm(b, axis=1), 1e-6)
 
-# %% ../nbs/25b_audit.ipynb #c047
+# %% ../nbs/25b_audit.ipynb #c048
 def check_pictures(
     data, # PoseData with pictures
     others=(), # PoseData of other splits
@@ -710,7 +724,7 @@ def check_pictures(
     compare(turned, small[:,:,::-1], 'mirrored', False)
     return out
 
-# %% ../nbs/25b_audit.ipynb #c049
+# %% ../nbs/25b_audit.ipynb #c050
 PICTURE_CHECKS = (check_swaps, check_limbs, check_mixed, check_places, check_boxes, check_duplicates, check_model)
 BODY_CHECKS = (*PICTURE_CHECKS, check_flags, check_areas, check_people, check_missing) # these four need everybody
 
@@ -730,7 +744,7 @@ def ranked(
     order = np.lexsort(([f.row for f in found], [names.index(f.check) for f in found], [-f.chance for f in found]))
     return Findings(found[i] for i in order if found[i].chance >= least)
 
-# %% ../nbs/25b_audit.ipynb #c050
+# %% ../nbs/25b_audit.ipynb #c051
 def _check_data(data):
     if not isinstance(data, PoseData): raise ValueError(f'audit needs a PoseData (read_any reads one), not a {type(data).__name__}')
 
@@ -768,7 +782,7 @@ def _skipped(data, pred, others, pictures):
     if len(data.instances) < 50: out['limb'] = f'{len(data.instances)} people say little about usual bodies: give norms of a larger set'
     return out
 
-# %% ../nbs/25b_audit.ipynb #c055
+# %% ../nbs/25b_audit.ipynb #c056
 def _at(data, finding): # the row of a finding's person, by id
     g = data.instances
     rows = np.flatnonzero((g.id == finding.person) & (g.image_id == finding.image_id))
@@ -803,7 +817,7 @@ FIXES = dict(swap=_fix_swap, drop=_fix_drop, move=_fix_move, visibility=_fix_vis
     exchange=_fix_exchange,
     mirror=_fix_mirror, merge=_fix_merge)
 
-# %% ../nbs/25b_audit.ipynb #c056
+# %% ../nbs/25b_audit.ipynb #c057
 def apply_fix(
     data, # PoseData
     finding:Finding,
@@ -824,7 +838,7 @@ def apply_fix(
     if fix['do'] == 'merge': g = g[np.arange(len(g)) != p]
     return replace(data, instances=g)
 
-# %% ../nbs/25b_audit.ipynb #c059
+# %% ../nbs/25b_audit.ipynb #c060
 def _pick(rng, could, rate): # rows to spoil: a share of those who could show it
     rows = np.flatnonzero(could)
     return np.sort(rng.choice(rows, min(len(rows), max(1, round(rate*len(rows)))), replace=False)) if len(rows) else rows
@@ -839,7 +853,7 @@ def _plant_swap(rng, data, a, g, kind, rate):
     for p in rows: _fix_swap(data, g, p, pairs[turned].ravel())
     return rows, np.full(len(rows), -1), g
 
-# %% ../nbs/25b_audit.ipynb #c060
+# %% ../nbs/25b_audit.ipynb #c061
 def _plant_point(rng, data, a, g, kind, rate):
     could = np.isfinite(a.xy[...,0]) & np.isfinite(a.size)[:,None] & (np.isfinite(a.wide[:,:1]) if kind == 'outside_image' else True)
     rows = _pick(rng, (could.sum(1) > 3), rate)
@@ -866,7 +880,7 @@ def _plant_person(rng, data, a, g, kind, rate):
         rows = np.arange(len(g) - len(rows), len(g))
     return rows, np.full(len(rows), -1), g
 
-# %% ../nbs/25b_audit.ipynb #c061
+# %% ../nbs/25b_audit.ipynb #c062
 def _plant_mixed(rng, data, a, g, kind, rate):
     s = data.schema; limbs = [l for l in s.limbs if len(far_side(s.limbs, *l)) <= 2 and s.sides[l[0]] == s.sides[l[1]] != 'centre']
     ok = np.isfinite(a.xy[...,0]); i,j = same_image(g.image_id, g.image_id)

@@ -77,9 +77,10 @@ def doubt_tile(
     if len(row):
         xy = np.nan_to_num(apply(M, one.keypoints[0]), nan=-999.)
         tile = paint_pose(tile, xy, np.where(on, one.visible[0], 0), data.schema, thickness=2)
-        if finding.keypoint in data.schema.names:
-            x,y = np.clip(xy[data.schema.index(finding.keypoint)], -size, 2*size).round().astype(int).tolist()
-            for color,wide in (((255, 255, 255), 5), (ASKED, 2)): cv2.circle(tile, (x, y), size//22, color, wide, cv2.LINE_AA)
+        asked = [data.schema.index(finding.keypoint)] if finding.keypoint in data.schema.names else []
+        if finding.check.startswith('swap') and finding.fix: asked = finding.fix['keypoints'] # those that would change sides
+        for x,y in np.clip(xy[asked], -size, 2*size).round().astype(int).tolist():
+            for color,wide in (((255, 255, 255), 5), (ASKED, 2)): cv2.circle(tile, (x, y), size//(22 if len(asked) == 1 else 32), color, wide, cv2.LINE_AA)
     return tile
 
 # %% ../nbs/30c_inspection.ipynb #c014

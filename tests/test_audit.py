@@ -1,5 +1,5 @@
 "The audit: one case by hand per check, rates on rendered dancers, remedies that undo the fault, and bad input"
-import csv
+import csv, re
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -52,6 +52,22 @@ def test_a_plain_standing_person_raises_no_question(norms):
 def test_a_fault_by_hand_is_named(norms, pose, expected):
     found = checks(people(pose, bbox=[[70, 30, 60, 180]]), norms)
     assert expected in found or (expected[0] == 'same_spot' and ('same_spot', 'nose') in found), found
+
+@pytest.mark.parametrize('words, says', [
+    (('hip', 'knee', 'ankle'), r'hip, knee and ankle show the body from behind \(ankle 24 px, knee 22 px, hip 20 px\), the rest shows it from the front \(wrist 44 px, .*; '
+        'with left and right of hip, knee and ankle exchanged'),
+    (('eye', 'ear'), r'eye and ear show the body from behind .*the rest shows it from the front \(wrist'),
+    (('eye', 'ear', 'shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle'), 'all pairs show the body from behind .*, though its face is marked visible; with left and right of all pairs')])
+def test_a_swap_says_which_pairs_contradict_which(norms, words, says):
+    f = audit(people(turned(*words), bbox=[[70, 30, 60, 180]]), norms=norms)
+    swap, = [x for x in f if x.check.startswith('swap')]
+    assert re.match(says, swap.why), swap.why
+    assert not re.search(r'from the front \([^)]*\).*the rest shows it from the front', swap.why) # a reason that is none
+
+def test_a_swap_of_pairs_that_agree_on_front_and_behind_says_so(dancers):
+    swaps = [f for f in audit(dancers, limits=Limits(chance=.02)) if f.check.startswith('swap')]
+    alike = [f.why for f in swaps if 'the rest' in f.why and {w for w in ('from the front', 'from behind') if w in f.why} != {'from the front', 'from behind'}]
+    assert alike and all('which side is higher' in w for w in alike)
 
 def test_keypoints_outside_their_box_are_named_and_the_remedy_holds_them(norms):
     data = people(STAND, bbox=[[70, 30, 60, 100]])

@@ -63,6 +63,16 @@ def test_tiles_for_people_pictures_and_keypoints_far_outside():
         tile = doubt_tile(data, Finding('outside_image', int(g.image_id[0]), person, keypoint, .5, 0., 0., 'why'), 64)
         assert tile.shape == (64, 64, 3) and tile.std() > 5
 
+def test_every_point_of_an_exchange_is_ringed_and_no_other():
+    data = rendered_dataset(4, 5, split='val')
+    from poselab.audit import Finding
+    from poselab.inspection import ASKED
+    g,ks = data.instances,[data.schema.index(n) for n in ('left_hip', 'right_hip', 'left_knee', 'right_knee')]
+    def rings(points): # how many pixels have the colour of a ring
+        f = Finding('swap_legs', int(g.image_id[0]), int(g.id[0]), None, .5, 0., 0., 'why', dict(do='swap', keypoints=points) if points else None)
+        return (np.abs(doubt_tile(data, f, 480).astype(int) - ASKED).max(-1) < 12).sum()
+    assert rings([]) == 0 and 0 < rings(ks[:2]) < rings(ks)
+
 def test_nothing_to_doubt_is_a_page_too(tmp_path):
     data = rendered_dataset(3, 5, split='val')
     assert 'Nothing to doubt' in audit_page(data, audit(data)[:0], tmp_path/'a.html').read_text('utf-8')
