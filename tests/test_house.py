@@ -153,5 +153,5 @@ def test_tracked_files_name_no_machine_and_no_registry():
     assert not hits, '\n'.join(hits[:20])
 
 def test_no_tracked_file_is_large():
-    large = {p.name: p.stat().st_size for p in tracked() if p.stat().st_size > 4_000_000}
+    large = {p.name: p.stat().st_size for p in tracked() if p.stat().st_size > (8_000_000 if p.suffix == '.safetensors' else 4_000_000)}
     assert not large

@@ -2,7 +2,7 @@
 
 POSELAB_ORACLE names the python of an environment with mmpose; without it only what needs no peer is timed.
 """
-import argparse, datetime, importlib.util, os, platform, subprocess, sys
+import argparse, datetime, importlib.util, os, platform, re, subprocess, sys
 from importlib import metadata
 from pathlib import Path
 from poselab.records import write_whole
@@ -40,30 +40,42 @@ def table(rows):
                 f"| {r.get('unit', 'ms')} | {r.get('n', '')} |")
     return '\n'.join([head, *map(line, rows)])
 
+def section(title, rows):
+    "One bench file's rows, with the day and how busy the machine was"
+    return f'## {title}\n\n{table(rows)}\n\nTimed on {datetime.date.today()}, load {os.getloadavg()[0]:.1f} at the end.'
+
+def sections(text):
+    "Title -> section of a README that is there"
+    parts = re.split(r'^(?=## )', text, flags=re.M)[1:]
+    return {p.splitlines()[0][3:]: p.strip() for p in parts}
+
 def page(parts, peer):
-    "The whole README"
+    "The whole README; parts: title -> section"
     versions = ', '.join(f'{n} {metadata.version(n)}' for n in ('torch', 'numpy', 'opencv-python-headless'))
     note = ('Ratio: how many times faster poselab is, both timed in turns in one run. Absolute times drift by tens of per cent from run to run '
             'and from machine to machine; ratios of one run do not.')
-    top = [f'# Timings\n\nWritten by `make bench` on {datetime.date.today()}: do not edit.\n\n{note}',
-           f'- machine: {cpu()}; one thread unless a row says two; load {os.getloadavg()[0]:.1f} at the end\n- poselab {metadata.version("poselab")} on Python {platform.python_version()}, {versions}\n- peer: {peer}']
-    return '\n\n'.join(top + [f'## {title}\n\n{table(rows)}' for title,rows in parts]) + '\n'
+    top = [f'# Timings\n\nWritten by `make bench`, or one part at a time by `python -m tests.bench NAME`: do not edit.\n\n{note}',
+           f'- machine: {cpu()}; one thread unless a row says two\n- poselab {metadata.version("poselab")} on Python {platform.python_version()}, {versions}\n- peer: {peer}']
+    return '\n\n'.join([*top, *parts.values()]) + '\n'
 
 def main():
     parser = argparse.ArgumentParser(prog='python -m tests.bench', description=__doc__)
     parser.add_argument('name', nargs='*', help='bench files to run, without `bench_` and `.py`; all if none')
     names = parser.parse_args().name
-    python,parts = os.environ.get('POSELAB_ORACLE'),[]
+    python,readme = os.environ.get('POSELAB_ORACLE'),HERE/'README.md'
+    kept,parts = sections(readme.read_text()) if readme.exists() else {},{}
     for path in sorted(HERE.glob('bench_*.py')):
-        if names and path.stem[6:] not in names: continue
-        print(f'{path.stem} ...', file=sys.stderr, flush=True)
         module = load(path)
+        title = (module.__doc__ or path.stem).strip().splitlines()[0].rstrip('.')
+        if names and path.stem[6:] not in names:
+            if title in kept: parts[title] = kept[title]
+            continue
+        print(f'{path.stem} ...', file=sys.stderr, flush=True)
         try: rows = module.run(python)
         except Exception as e:
             if python: raise
             print(f'  left out, it needs POSELAB_ORACLE ({type(e).__name__})', file=sys.stderr); continue
-        title = (module.__doc__ or path.stem).strip().splitlines()[0].rstrip('.')
-        if rows: parts.append((title, rows)); print(table(rows))
-    if not names: write_whole(HERE/'README.md', page(parts, peer_version(python)))
+        if rows: parts[title] = section(title, rows); print(table(rows))
+    write_whole(readme, page(parts, peer_version(python)))
 
 if __name__ == '__main__': main()
