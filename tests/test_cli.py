@@ -321,3 +321,22 @@ def test_apps_end_with_the_terminal_that_began_them(tmp_path):
     assert 'The apps are at' in run.stderr.readline()
     run.send_signal(signal.SIGTERM); run.wait(60)
     assert not list(tmp_path.glob('poselab-apps-*')) and run.returncode == 0
+
+def test_a_report_is_never_written_over_labels_or_results(dancers, tmp_path):
+    labels = tmp_path/'l.json'
+    labels.write_bytes((dancers/'truth.json').read_bytes())
+    for words in (('audit', labels), ('diagnose', '--gt', labels, '--pred', labels)):
+        got = ask(*words, '--report', labels)
+        assert got.exit_code == 2 and '.html' in got.stderr
+    assert labels.read_bytes() == (dancers/'truth.json').read_bytes()
+
+def test_audit_and_eval_read_labels_of_any_format(dancers, tmp_path):
+    from poselab.data.datasets import read_any
+    from poselab.data.formats import write_labels
+    data = read_any(dancers/'truth.json', dancers/'images')
+    write_labels(data, tmp_path/'yolo', 'yolo')
+    yaml = next((tmp_path/'yolo').rglob('*.yaml'))
+    got = answer('audit', yaml)
+    assert got['people'] == len(data.instances)
+    told = ask('audit', yaml).stdout
+    assert '--pictures' in told and 'pictures=True' not in told
