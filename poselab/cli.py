@@ -455,7 +455,6 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, me
 
     \b
     poselab audit annotations.json --report doubts.html
-    poselab audit train.json --against val.json
     poselab audit train.json --export mended.json
     """
     from poselab.audit import Limits, audit
