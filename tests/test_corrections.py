@@ -133,6 +133,27 @@ def test_two_processes_write_into_one_log(tmp_path):
     for p in both: p.join(60)
     assert sorted(c.by for c in ChangeLog(tmp_path).standing()) == ['0']*25 + ['1']*25
 
+def test_a_log_refuses_other_labels_and_a_new_one_keeps_the_old(labels, tmp_path):
+    log = ChangeLog(tmp_path/'log', by='me').belong(labels)
+    log.append(change())
+    export_coco(labels, log.standing(), tmp_path/'out.json')
+    with pytest.raises(ValueError, match='labels.json.*out.json.*begin a new log'): ChangeLog(tmp_path/'log').belong(tmp_path/'out.json')
+    moved = tmp_path/'moved.json'
+    moved.write_bytes(labels.read_bytes())
+    assert len(ChangeLog(tmp_path/'log').belong(moved).standing()) == 1 # the same labels in another place
+    labels.write_text(labels.read_text() + ' ')
+    with pytest.raises(ValueError, match='before it changed'): log.belong(labels)
+    old = log.file.read_bytes()
+    assert log.set_aside().read_bytes() == old and log.belong(labels).standing() == ()
+    log.append(change(1))
+    assert log.set_aside().name == 'changes.2.jsonl' and len(list(log.folder.glob('changes.*.labels.json'))) == 2
+
+def test_a_log_from_before_logs_knew_their_labels_learns_them(labels, tmp_path):
+    ChangeLog(tmp_path/'log', by='me').append(change())
+    assert len(ChangeLog(tmp_path/'log').belong(labels).standing()) == 1
+    (tmp_path/'else.json').write_text('{}')
+    with pytest.raises(ValueError, match='else.json'): ChangeLog(tmp_path/'log').belong(tmp_path/'else.json')
+
 
 # --- export --------------------------------------------------------------------------------------------------
 
