@@ -271,6 +271,12 @@ def _declare(fo, ds, sample, row, known):
         label = getattr(fo, v['_cls']).from_dict(v) if isinstance(v, dict) else v
         ds.select(sample).set_values(name, [label], dynamic=True, validate=False)
 
+def _declare_poses(fo, ds):
+    "Somebody's pose may be missing on one side, or in a whole build; the field is there all the same"
+    kinds = dict(truth=fo.Polylines, truth_joints=fo.Keypoints, pred=fo.Polylines, pred_joints=fo.Keypoints)
+    for name,kind in kinds.items():
+        if not ds.has_field(name): ds.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=kind)
+
 def _write(fo, ds, samples, rows, known):
     "One batch: bare samples, then all their fields in one go; image_id comes last and says that a sample is whole"
     from bson import ObjectId
@@ -476,6 +482,7 @@ def build_people(
     fo,job = start_database(),job or _Job(d)
     plain,gone,size = PlainLabels(fo),_Lost() if lost is None else lost,(CROP, CROP)
     ds = _begin(fo, f'{name}-people', job.stamp())
+    _declare_poses(fo, ds)
     rows = people_rows(d, job.findings or (), job.most)
     rare = dict(zip(rows, _rarities(d, rows)[1].tolist()))
     at = lambda p,q: (int(d.truth.instances.id[p]) if p >= 0 else -1, q)

@@ -8,7 +8,7 @@ from poselab.data.datasets import read_coco, write_coco
 from poselab.data.figures import rendered_dataset
 from poselab.evaluate.errors import diagnose, error_counts, plant_faults
 from poselab.evaluate.impact import ap_gains
-from poselab.records import read_json
+from poselab.records import PoseData, read_json
 
 
 def spoilt_scene():
@@ -83,6 +83,31 @@ def test_a_dataset_of_somebody_else_is_refused_in_words(fo):  # noqa: F811
     ds = fo.Dataset(f'other_{os.getpid()}')
     with pytest.raises(ValueError, match='not built by poselab'): plugin.pair_of(ds)
     ds.delete()
+
+
+@pytest.mark.parametrize('case', ['labels only', 'no predictions', 'nobody labelled'])
+def test_a_build_with_one_side_only_is_read_corrected_and_written_out(fo, tmp_path, case):  # noqa: F811
+    truth = rendered_dataset(3, seed=3, people=(1, 1))
+    pred, _ = plant_faults(truth, seed=0)
+    if case == 'nobody labelled': truth = PoseData('nobody', truth.schema, truth.images, truth.instances[:0], truth.source)
+    name = f'one_side_{case.replace(" ", "_")}_{os.getpid()}'  # fresh: an earlier build would have declared the fields
+    given = dict(zip(('labels only', 'no predictions', 'nobody labelled'), (None, pred[:0], pred)))[case]
+    images, people = browse.build(truth, given, None, name, tmp_path/'media')
+    assert [bool(s['truth_joints']) for s in people] == [case != 'nobody labelled']*3
+    assert [bool(s['pred_joints']) for s in people] == [case == 'nobody labelled']*3
+    assert plugin.catch_up(people) == 0 and not plugin.log_of(images).rows()
+    if case != 'nobody labelled':
+        g = truth.instances
+        before = plugin.truth_of(images).instances
+        plugin.mend(people, (g.image_id[0], g.id[0]), 'swap', 'left_wrist')
+        after = plugin.truth_of(images).instances
+        wrists = [truth.schema.index(f'{side}_wrist') for side in ('left', 'right')]
+        np.testing.assert_allclose(after.keypoints[0, wrists], before.keypoints[0, wrists[::-1]], atol=1e-6)
+        assert len(list(people)) == 3 and set(people.values('status')) == {'labelled' if case == 'labels only' else 'missed'}
+    assert plugin.run_audit(images)
+    assert 'written anew' in plugin.export(images, tmp_path/'out.json')
+    assert len(read_coco(tmp_path/'out.json', False).instances) == len(truth.instances)
+    browse.delete_built(name)
 
 
 # --- bars filter ----------------------------------------------------------------------------------------------
