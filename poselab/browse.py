@@ -652,6 +652,7 @@ def _note(name, about):
         ds = fo.load_dataset(n) if fo.dataset_exists(n) else fo.Dataset(n, persistent=True)
         if who := _writer(ds.info): raise RuntimeError(BUSY.format(name=n, host=who[0], pid=who[1]))
         ds.info.update(about)
+        ds.info.pop('gains', None) # of the predictions that were here before
         ds.save()
 
 def list_built() -> list: # names as given to build

@@ -483,7 +483,7 @@ def view_of(
 
 # %% ../nbs/26b_plugin.ipynb #c037
 @lru_cache(1)
-def _cases(name, lines): # lines of the log: a new one asks again
+def _cases(name, *state): # lines of the log, stamp of the build, thresholds: with another one ask again
     import fiftyone as fo
     return _diagnosis(fo.load_dataset(name))
 
@@ -495,7 +495,7 @@ def before_after(
 ) -> tuple: # title; the picture as an address that needs no file, '' where there is nothing to see
     "Worst cases of a kind, as predicted and mended"
     images,_ = pair_of(ds)
-    d = _cases(images.name, len(log_of(ds).rows()))
+    d = _cases(images.name, len(log_of(ds).rows()), images.info.get('stamp'), thresholds_of(images))
     rows = mend_cases(d, kind, n)
     if not len(rows): return f'{kind}: no prediction to look at', ''
     tiles = [paint_mended(d.truth.image(int(d.pred.image_id[q])), d, kind, int(q), size) for q in rows]

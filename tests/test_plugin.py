@@ -79,6 +79,16 @@ def test_gains_are_those_of_the_library_and_are_remembered(shown):
     assert gains['ap'] == pytest.approx(want['ap']) and gains['alone'] == pytest.approx(want['alone'])
     assert plugin.pair_of(images)[0].info['gains'] == gains
 
+def test_after_a_build_with_other_predictions_gains_and_cases_are_theirs(fo, tmp_path):  # noqa: F811
+    truth, name = rendered_dataset(6, seed=3, people=(1, 1)), f'newer_{os.getpid()}'
+    poor, better = (plant_faults(truth, seed=0, rate=r)[0] for r in (.3, .05))
+    images, people = browse.build(truth, poor, None, name, tmp_path)
+    first, seen = plugin.gains_of(people), plugin.before_after(people, 'miss')
+    browse.build(truth, better, None, name, tmp_path)
+    assert plugin.gains_of(people)['ap'] == pytest.approx(ap_gains(diagnose(truth, better))['ap']) and plugin.gains_of(people)['ap'] > first['ap']
+    assert seen[1] and plugin.before_after(people, 'miss')[1] != seen[1]
+    browse.delete_built(name)
+
 def test_a_dataset_of_somebody_else_is_refused_in_words(fo):  # noqa: F811
     ds = fo.Dataset(f'other_{os.getpid()}')
     with pytest.raises(ValueError, match='not built by poselab'): plugin.pair_of(ds)
@@ -267,10 +277,10 @@ def test_coco_to_fiftyone_to_coco_changes_only_what_was_fixed(shown, tmp_path):
     assert read_json(file) == old
 
 def test_building_again_and_refreshing_shows_the_log_again(shown, tmp_path):
-    _, truth, _, pred, images, people, _ = shown
+    _, truth, _, pred, images, people, file = shown
     ann = int(truth.instances.id[3])
     plugin.run('fix_label', people, dict(do='move', keypoint='nose', x=20., y=30.), selected=[person(people, ann).id])
-    images, people = browse.build(truth, pred, diagnose(truth, pred), images.name.removesuffix('-images'), tmp_path/'media')
+    images, people = browse.build(truth, pred, diagnose(truth, pred), images.name.removesuffix('-images'), tmp_path/'media', labels=file)
     assert plugin.catch_up(images) == 1 and plugin.catch_up(people) == 0
     now = plugin.truth_of(images).instances
     np.testing.assert_allclose(now.keypoints[now.id == ann][0,0], (20, 30), atol=1e-9)
