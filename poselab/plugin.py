@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['VERDICT_COLORS', 'PERSON', 'PREDICTION', 'OF_PICTURE', 'OF_PERSON', 'FIXES_BY_HAND', 'OPERATORS', 'bars', 'gain_bars',
            'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'thresholds_of', 'log_of', 'crop_map', 'refresh',
-           'catch_up', 'show_findings', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in', 'chosen', 'respond',
-           'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of', 'before_after', 'in_words',
-           'card', 'card_picture', 'form', 'predicted', 'workspace', 'run']
+           'catch_up', 'new_log', 'show_findings', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in', 'chosen',
+           'respond', 'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of', 'before_after',
+           'in_words', 'card', 'card_picture', 'form', 'predicted', 'workspace', 'run']
 
 # %% ../nbs/26b_plugin.ipynb #c002
-import base64, json
+import base64, hashlib, json
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -138,12 +138,26 @@ def thresholds_of(images) -> Thresholds:
     return Thresholds(**images.info.get('thresholds', {}))
 
 # %% ../nbs/26b_plugin.ipynb #c016
-def log_of(ds, by:str=None) -> ChangeLog:
-    "The log of corrections that belongs to a dataset"
+def _log_folder(ds):
     images,people = pair_of(ds)
     folder = images.info.get('changes') or (len(people) and Path(people.first().filepath).parent.parent/'changes')
     if not folder: raise ValueError(f"{images.name} has nobody to correct; or set images.info['changes'] = FOLDER and save it.")
-    return ChangeLog(folder, by)
+    return folder
+
+def log_of(ds, by:str=None) -> ChangeLog:
+    "The log of corrections that belongs to a dataset"
+    images,_ = pair_of(ds)
+    folder = _log_folder(ds)
+    file = images.info.get('labels', '')
+    return ChangeLog(folder, by).belong(file, None if file else _people_hash(images.name, images.info.get('stamp', '')))
+
+@lru_cache(8)
+def _people_hash(name, stamp): # stamp: of the build
+    "Stands for the content of labels that came from no file; places to an eighth of a pixel"
+    import fiftyone as fo
+    g = truth_of(fo.load_dataset(name), original=True).instances
+    place = np.floor(8*np.nan_to_num(np.c_[g.keypoints.reshape(len(g), -1), g.bbox]) + .0137).astype(int) # not where a decimal could fall
+    return hashlib.sha256(np.c_[g.image_id, g.id, g.visible, place].astype(np.int64).tobytes()).hexdigest()
 
 # %% ../nbs/26b_plugin.ipynb #c018
 def _keep_originals(view):
@@ -276,6 +290,15 @@ def catch_up(ds) -> int: # pictures shown again
     touched = _in(images, {r['image'] for r in rows if 'undo' not in r})
     new = images.info.get('lines', 0) != len(rows) or not images.has_field('original') or None in touched.values('original')
     return refresh(ds) if rows and new else 0
+
+def new_log(ds) -> str: # what to tell
+    "Begin a new log for the labels that the dataset shows; the old one gets another name"
+    images,_ = pair_of(ds)
+    log = ChangeLog(_log_folder(ds))
+    touched = {r['image'] for r in log.rows() if 'undo' not in r}
+    aside = log.set_aside()
+    if len(_in(images, touched)): refresh(ds, touched)
+    return f'A new log begins; the old one is {aside}.' if aside else 'There is no log yet: the first correction begins one.'
 
 # %% ../nbs/26b_plugin.ipynb #c026
 def _set_findings(ds, rows): # per sample: Keypoints, and [(number, Finding)]
@@ -600,7 +623,8 @@ def workspace(): # fiftyone.Space, for `session.spaces`
 OPERATORS = dict( # name: (label, icon)
     run_diagnosis=('Pose: name the errors again', 'troubleshoot'), run_audit=('Pose: audit the labels', 'fact_check'),
     answer_findings=('Pose: accept or reject findings', 'thumbs_up_down'), fix_label=('Pose: fix a label', 'build'),
-    undo_change=('Pose: undo the last change', 'undo'), export_labels=('Pose: export corrected labels', 'save_alt'))
+    undo_change=('Pose: undo the last change', 'undo'), new_log=('Pose: begin a new log', 'note_add'),
+    export_labels=('Pose: export corrected labels', 'save_alt'))
 
 def run(
     name:str, # of OPERATORS
@@ -612,6 +636,7 @@ def run(
     "Do what an operator says"
     if name == 'run_diagnosis': return run_diagnosis(ds, **{k: float(params[k]) for k in ('match', 'good', 'near') if k in params})
     if name == 'run_audit': return run_audit(ds, float(params.get('least', .2)))
+    if name == 'new_log': return new_log(ds)
     if name == 'undo_change': return take_back(ds, params.get('key'))
     if name == 'export_labels': return export(ds, params.get('out') or '')
     who = chosen(ds, selected, labels)

@@ -1,0 +1,50 @@
+"The log beside a dataset: it belongs to its labels, takes nothing that cannot be applied, and an export overwrites nothing"
+import json, os
+from test_browse import fo  # noqa: F401  first, because it sets the database's name
+import numpy as np, pytest
+from poselab import browse, plugin
+from poselab.data.datasets import read_coco, write_coco
+from poselab.data.figures import rendered_dataset
+from poselab.records import read_json
+
+DATA = rendered_dataset(3, seed=3, people=(1, 2))
+ANN, IMAGE = int(DATA.instances.id[0]), int(DATA.instances.image_id[0])
+
+
+@pytest.fixture
+def built(fo, tmp_path):  # noqa: F811
+    name = f'log_{os.getpid()}'
+    def build(file='', data=None):
+        data = read_coco(file, DATA.source) if data is None else data
+        return browse.build(data, None, None, name, tmp_path/'media', labels=file)
+    yield build
+    browse.delete_built(name)
+
+
+def place(ds, keypoint): # of the first person, px
+    g = plugin.truth_of(plugin.pair_of(ds)[0]).instances
+    return g.keypoints[g.id == ANN][0,keypoint].tolist()
+
+
+def test_a_mended_file_is_not_mended_twice_and_the_old_log_is_kept(built, tmp_path):
+    file, out = write_coco(DATA, tmp_path/'labels.json'), tmp_path/'out.json'
+    images, _ = built(file)
+    plugin.mend(images, (IMAGE, ANN), 'swap')
+    plugin.export(images, out)
+    images, people = built(out)
+    for work in (plugin.catch_up, plugin.refresh, lambda ds: plugin.export(ds, tmp_path/'again.json'), plugin.take_back):
+        with pytest.raises(ValueError, match='labels.json.*out.json.*new log'): work(people)
+    assert not (tmp_path/'again.json').exists()
+    assert 'changes.1.jsonl' in plugin.run('new_log', people, {}) and plugin.catch_up(people) == 0
+    plugin.export(images, tmp_path/'again.json')
+    assert read_json(tmp_path/'again.json') == read_json(out)
+
+def test_labels_without_a_file_are_known_by_their_people(built):
+    images, _ = built(data=DATA)
+    plugin.mend(images, (IMAGE, ANN), 'drop', 'nose')
+    plugin._people_hash.cache_clear()
+    plugin.refresh(images, images.values('image_id'))
+    images, _ = built(data=DATA)
+    assert plugin.catch_up(images) == 1
+    images, _ = built(data=rendered_dataset(3, seed=4, people=(1, 2)))
+    with pytest.raises(ValueError, match='labels without a file'): plugin.catch_up(images)
