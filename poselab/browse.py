@@ -11,7 +11,7 @@ __all__ = ['WRONG', 'CROP', 'SHOWN_BY_BROWSERS', 'NO_DATABASE', 'VISIBLE_WORDS',
 
 # %% ../nbs/26_browse.ipynb #c002
 import hashlib, json, logging, os, shutil, socket, subprocess, time, urllib.request, warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +23,7 @@ from .draw import CENTRE, LEFT, RIGHT, keypoint_colors, paint_pose, show_images
 from .evaluate.errors import KEYPOINT_ERRORS, ERROR_COLORS, Diagnosis, diagnose, worst_error, worst_cases
 from .evaluate.errors import case_matrix, case_title, paint_case
 from .records import ImageSource, Instances, inside_name, rows_by_id, write_whole
-from .schema import load_schema
+from .schema import PoseSchema, load_schema
 
 # %% ../nbs/26_browse.ipynb #c008
 WRONG = KEYPOINT_ERRORS[1:]
@@ -181,6 +181,16 @@ def _doubts(found): # plain fields and tags
     return dict(checks=checks, n_findings=len(found), chance=max((float(f.chance) for _,f in found), default=0.))
 
 # %% ../nbs/26_browse.ipynb #c023
+def _rules(d):
+    "What the errors were named by, as the database keeps it: whoever names them again takes the same"
+    plain = lambda x: np.asarray(x).tolist()
+    return json.loads(json.dumps(dict(thresholds=asdict(d.thresholds), pose=asdict(d.truth.schema)), default=plain))
+
+def _kept_schema(info): # of a dataset
+    "The schema of the build, sigmas and mirror partners included; None where the build is too old to tell"
+    def fixed(v): return tuple(map(fixed, v)) if isinstance(v, (list, tuple)) else v
+    return PoseSchema(**{k: fixed(v) for k,v in info['pose'].items()}) if info.get('pose') else None
+
 @dataclass
 class _Job:
     "What is to be written, looked up by picture"
@@ -206,7 +216,7 @@ class _Job:
         sets = [g, self.d.pred, *(c.other.pred for c in self.others)]
         for x in (a for s in sets for a in (s.keypoints, s.bbox, s.image_id, s.score)): h.update(np.ascontiguousarray(x).tobytes())
         h.update(repr([g.visible.sum(), [(f.check, f.person, f.image_id) for f in self.findings or ()], [c.name for c in self.others],
-                       self.most, [i.file for i in self.d.truth.images]]).encode())
+                       self.most, [i.file for i in self.d.truth.images], _rules(self.d)]).encode())
         return h.hexdigest()
 
 # %% ../nbs/26_browse.ipynb #c024
@@ -368,7 +378,7 @@ def build_images(
     _fill(fo, ds, [i for i in truth.images if i.id not in done], make, 'pictures', progress)
     models = ['ground_truth', 'predictions', *(f'predictions_{c.slug}' for c in job.others)]
     ds.skeletons = dict.fromkeys(models, _skeleton(fo, truth.schema))
-    _looks(fo, ds, truth, ['findings', 'joint_errors', 'error_lines', 'prediction_limbs'])
+    _looks(fo, ds, d, ['findings', 'joint_errors', 'error_lines', 'prediction_limbs'])
     if len(ds): _image_views(ds, job)
     _finish(ds)
     if lost is None: gone.say(truth.name)
@@ -495,7 +505,7 @@ def build_people(
         return samples, [_person_fields(plain, job, p, q, place(M), middle(p), rare[p,q]) for (p,q),M in zip(part, mats)]
     _fill(fo, ds, [r for r in rows if at(*r) not in done], make, 'people', progress)
     ds.skeletons = dict.fromkeys(('truth_joints', 'pred_joints'), _skeleton(fo, d.truth.schema))
-    _looks(fo, ds, d.truth, ['findings', 'joint_errors', 'error_lines', 'pred', 'truth', 'worst'])
+    _looks(fo, ds, d, ['findings', 'joint_errors', 'error_lines', 'pred', 'truth', 'worst'])
     if rows: _people_views(ds, job)
     _finish(ds)
     if lost is None: gone.say(d.truth.name)
@@ -524,7 +534,7 @@ def _colors(here):
     fields = [dict(path=f, colorByAttribute=attr, valueColors=values(c)) for f,(attr,c) in by.items() if f in here]
     return fields + [dict(path=f, fieldColor='#ffffff') for f in ('ground_truth',) if f in here]
 
-def _looks(fo, ds, truth, shown):
+def _looks(fo, ds, d, shown):
     "Colours, drawn fields and the order of the sidebar"
     here = ds.get_field_schema()
     ds.app_config.color_scheme = fo.ColorScheme(color_by='value', fields=_colors(here), show_skeletons=True, opacity=.9)
@@ -532,7 +542,7 @@ def _looks(fo, ds, truth, shown):
     groups = dict(tags=[], **_grouped(here), metadata=[])
     ds.app_config.sidebar_groups = [fo.SidebarGroupDocument(name=n, paths=paths, expanded=n in list(SIDEBAR)[:3])
                                     for n,paths in groups.items()]
-    ds.info.update(schema=truth.schema.name, data=truth.name, made_by='poselab')
+    ds.info.update(schema=d.truth.schema.name, data=d.truth.name, made_by='poselab', **_rules(d))
     ds.save()
 
 def _grouped(here):
@@ -777,13 +787,14 @@ def view_sheet(
     truth:bool=False, # draw the labels and name their findings, instead of the predictions and their errors
 ): # matplotlib Figure
     "The first crops of a view as one still picture, poses drawn from the stored labels"
-    name = view._dataset.info['schema']
+    info = view._dataset.info
+    schema = _kept_schema(info) or load_schema(info['schema'])
     samples = list(view.limit(n))
     if not samples: raise ValueError(f'nothing to show: the view of {view._dataset.name} is empty')
     def title(s):
         if truth: return '\n'.join(c.replace('_', ' ') for c in s.checks[:2])
         return s.worst if np.isnan(s.oks) else f'{s.worst}\nOKS {s.oks:.2f}'
-    return show_images([_view_tile(s, load_schema(name), truth) for s in samples], [title(s) for s in samples], ncols)
+    return show_images([_view_tile(s, schema, truth) for s in samples], [title(s) for s in samples], ncols)
 
 # %% ../nbs/26_browse.ipynb #c053
 def _to_open(fo, name):

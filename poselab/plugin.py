@@ -11,6 +11,7 @@ __all__ = ['VERDICT_COLORS', 'PERSON', 'PREDICTION', 'OF_PICTURE', 'OF_PERSON', 
 
 # %% ../nbs/26b_plugin.ipynb #c002
 import base64, hashlib, json
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from types import SimpleNamespace
 import cv2, numpy as np
 from .audit import CHECKS, Finding, Limits, audit
 from .browse import OPEN, PlainLabels, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
-from .browse import _Job, _finding_labels, _image_fields, _person_fields
+from .browse import _Job, _finding_labels, _image_fields, _kept_schema, _person_fields
 from .corrections import Change, ChangeLog, answer, corrected, export_coco, remedy
 from .data.datasets import read_any, write_coco
 from .data.geometry import apply, box_to_center_size, input_matrix, keypoints_to_box, warp
@@ -84,7 +85,8 @@ def pair_of(
     return tuple(fo.load_dataset(n) for n in names)
 
 def schema_of(images):
-    "The schema a dataset was built with: a card's, or what its skeleton says"
+    "The schema a dataset was built with; an older build did not keep it: a card's, or what its skeleton says"
+    if kept := _kept_schema(images.info): return kept
     name,sk = images.info.get('schema', ''),images.skeletons['ground_truth']
     return load_schema(name) if name in card_names() else guess_schema(name or 'labels', sk.labels, sk.edges)
 
@@ -354,7 +356,7 @@ def run_diagnosis(ds, match:float=.1, good:float=.85, near:float=.5) -> str:
     if not 0 < match < 1 or not 0 < near < good < 1:
         raise ValueError(f'match={match}, near={near}, good={good}: all between 0 and 1, and near below good.')
     images,_ = pair_of(ds)
-    images.info['thresholds'] = dict(match=match, good=good, near=near)
+    images.info['thresholds'] = asdict(replace(thresholds_of(images), match=match, good=good, near=near))
     images.save()
     n = refresh(ds, images.values('image_id'))
     return f'{n} pictures diagnosed: ' + ', '.join(f'{v} {k}' for k,v in images.count_values('joint_errors.keypoints.label').items())

@@ -1,12 +1,13 @@
 "What the buttons of the panel do, without a browser: the dataset shows originals plus log, and the label file is never touched"
 import base64, json, os, subprocess, sys
+from dataclasses import replace
 from test_browse import fo  # noqa: F401  first, because it sets the database's name
 import cv2, numpy as np, pytest
 from poselab import browse, plugin
 from poselab.audit import plant
 from poselab.data.datasets import read_coco, write_coco
 from poselab.data.figures import rendered_dataset
-from poselab.evaluate.errors import diagnose, error_counts, plant_faults
+from poselab.evaluate.errors import Thresholds, diagnose, error_counts, plant_faults
 from poselab.evaluate.impact import ap_gains
 from poselab.records import PoseData, read_json
 
@@ -87,6 +88,26 @@ def test_after_a_build_with_other_predictions_gains_and_cases_are_theirs(fo, tmp
     browse.build(truth, better, None, name, tmp_path)
     assert plugin.gains_of(people)['ap'] == pytest.approx(ap_gains(diagnose(truth, better))['ap']) and plugin.gains_of(people)['ap'] > first['ap']
     assert seen[1] and plugin.before_after(people, 'miss')[1] != seen[1]
+    browse.delete_built(name)
+
+def test_errors_are_named_again_by_the_rules_of_the_build(fo, tmp_path):  # noqa: F811
+    plain, name = rendered_dataset(4, seed=3, people=(1, 2)), f'rules_{os.getpid()}'
+    pred, _ = plant_faults(plain, seed=0, rate=.2)
+    wide = dict(oks_sigmas=tuple(2.5*s for s in plain.schema.oks_sigmas), flip=tuple(range(17)))
+    strict, usual = Thresholds(good=.99, max_dets=7), Thresholds()
+    for schema, rules in ((replace(plain.schema, name='my_own', **wide), usual), (replace(plain.schema, **wide), usual), (plain.schema, strict)):
+        truth = replace(plain, schema=schema)
+        d = diagnose(truth, pred, rules)
+        images, people = browse.build(truth, pred, d, name, tmp_path)
+        images.reload()  # from the database, as another process sees it
+        assert plugin.schema_of(images) == schema and plugin.thresholds_of(images) == rules
+        built = plugin.error_counts_of(images)
+        assert sum(sum(c.values()) for c in built.values()) == error_counts(d)[:,1:].sum() != error_counts(diagnose(plain, pred))[:,1:].sum()
+        plugin.refresh(people, images.values('image_id'))
+        assert plugin.error_counts_of(images) == built == plugin.error_counts_of(people)
+        assert browse.view_sheet(people, 1) is not None
+    plugin.run_diagnosis(images, good=.9)
+    assert plugin.thresholds_of(images) == Thresholds(good=.9, max_dets=7)
     browse.delete_built(name)
 
 def test_a_dataset_of_somebody_else_is_refused_in_words(fo):  # noqa: F811
