@@ -151,16 +151,23 @@ class ChangeLog:
     def _stamp(self): return dict(by=getpass.getuser() if self.by is None else self.by, key=secrets.token_hex(6),
                                   time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
-    def append(self, *changes) -> list: # the changes with name, time and key
+    def append(self,
+        *changes,
+        check=None, # called with what would stand; what it raises leaves the log as it is
+    ) -> list: # the changes with name, time and key
         "Write decisions down, all or none"
         new = [replace(c, **self._stamp() | ({'by': c.by} if c.by else {})) for c in changes]
+        rows = [asdict(c) for c in new]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.lock: self._write([asdict(c) for c in new])
+        with self.lock:
+            if check: check(_stands(self.rows() + rows))
+            self._write(rows)
         return new
 
 # %% ../nbs/25d_corrections.ipynb #c020
 def undo(self:ChangeLog,
     key:str=None, # of a change, or of an undo; None: the last change that stands
+    check=None, # as for `append`
 ) -> dict: # the line that was written
     "Take a line back, by a line"
     self.folder.mkdir(parents=True, exist_ok=True)
@@ -173,13 +180,17 @@ def undo(self:ChangeLog,
         if key not in {r['key'] for r in living}:
             raise ValueError(f'{self.file}: line {key} is undone already; undoing its undo brings it back.')
         row = dict(undo=key) | self._stamp()
+        if check: check(_stands(rows + [row]))
         self._write([row])
     return row
 
 def standing(self:ChangeLog) -> tuple: # of Change, in the order in which they were made
     "What counts now: nothing undone, and of two words about one finding the last"
+    return _stands(self.rows())
+
+def _stands(rows):
     last = {}
-    for c in (Change(**r) for r in _live(self.rows()) if 'undo' not in r):
+    for c in (Change(**r) for r in _live(rows) if 'undo' not in r):
         last.pop(c.about, None)
         last[c.about] = c
     return tuple(last.values())
@@ -260,7 +271,7 @@ def corrected(
     order = np.argsort([place[who] for who in zip(people.image_id.tolist(), people.id.tolist())], kind='stable')
     return replace(data, images=[im for im in data.images if im.id not in gone], instances=people[order.astype(int)])
 
-# %% ../nbs/25d_corrections.ipynb #c033
+# %% ../nbs/25d_corrections.ipynb #c035
 def _number(x): return int(x) if float(x).is_integer() else float(x)
 def _triple(g, k): return [_number(x) for x in g.keypoints[0,k]] + [int(g.visible[0,k])]
 def _moved(a, b): return np.flatnonzero((a.keypoints[0] != b.keypoints[0]).any(-1) | (a.visible[0] != b.visible[0]))
@@ -291,7 +302,7 @@ def _rewrite(record, before, after, given, ones):
         if not np.array_equal(a, b) and (c in record or c in given):
             record[c] = [_number(x) for x in b] if c == 'bbox' else _number(b)
 
-# %% ../nbs/25d_corrections.ipynb #c034
+# %% ../nbs/25d_corrections.ipynb #c036
 def _numbered(path, doc):
     "Annotations of people, with the ids that the reader gives them: [(id, image id, record)]"
     category = _pose_category(path, doc)
@@ -327,7 +338,7 @@ def _said(c, before, after, records, names):
     else: was,now = records.get((c.image, c.annotation)) if len(a) else None,None # removed: kept here as it was
     return out | dict(before=was, after=now)
 
-# %% ../nbs/25d_corrections.ipynb #c036
+# %% ../nbs/25d_corrections.ipynb #c038
 def _beside(out, ending): return out.with_name(out.name.removesuffix('.gz').removesuffix('.json') + f'.changes.{ending}')
 
 def _check_out(labels, out):
@@ -345,7 +356,7 @@ def _write_log(out, said):
     for s in said: sheet.writerow({k: v if isinstance(v, (str, int)) else '' if v is None else json.dumps(v) for k,v in s.items()})
     write_whole(_beside(out, 'csv'), text.getvalue())
 
-# %% ../nbs/25d_corrections.ipynb #c037
+# %% ../nbs/25d_corrections.ipynb #c039
 def _write_changes(doc, start, end, records, changes):
     "Carry what differs between two data sets into the document; returns annotations changed and removed"
     ones = start.schema.name == 'posetrack' and not any(2 in (a.get('keypoints') or [])[2::3] for a in records.values())
@@ -386,7 +397,7 @@ def export_coco(
     _write_log(out, said)
     return dict(out=str(out), log=str(_beside(out, 'json')), changed=changed, removed=removed)
 
-# %% ../nbs/25d_corrections.ipynb #c041
+# %% ../nbs/25d_corrections.ipynb #c043
 def _parts(f:Finding): # [(image, person, what the remedy touches)]; '*' is all of the person
     fix,do = f.fix,f.fix['do']
     touched = {do} if do in ('box', 'area') else set(fix.get('keypoints', '*'))

@@ -30,7 +30,7 @@ from .records import ImageInfo, Instances, MemorySource, PoseData, read_image
 from .schema import card_names, guess_schema, load_schema
 
 # %% ../nbs/26b_plugin.ipynb #c007
-VERDICT_COLORS = dict(open='#E69F00', accepted='#009E73', fixed='#0072B2', rejected='#9e9e9e')
+VERDICT_COLORS = dict(open='#E69F00', accepted='#009E73', fixed='#0072B2', rejected='#9e9e9e', closed='#d5d5d5')
 
 def bars(
     counts:dict, # row -> {part: number}
@@ -158,7 +158,8 @@ def _people_hash(name, stamp): # stamp: of the build
     "Stands for the content of labels that came from no file; places to an eighth of a pixel"
     import fiftyone as fo
     g = truth_of(fo.load_dataset(name), original=True).instances
-    place = np.floor(8*np.nan_to_num(np.c_[g.keypoints.reshape(len(g), -1), g.bbox]) + .0137).astype(int) # not where a decimal could fall
+    xy = np.nan_to_num(np.c_[g.keypoints.reshape(len(g), -1), g.bbox])
+    place = np.floor(8*xy + .0137).astype(int) # steps lie where no decimal falls
     return hashlib.sha256(np.c_[g.image_id, g.id, g.visible, place].astype(np.int64).tobytes()).hexdigest()
 
 # %% ../nbs/26b_plugin.ipynb #c018
@@ -226,12 +227,16 @@ def _update(ds, ids, rows):
     if len(ids): ds._bulk_write([UpdateOne(dict(_id=ObjectId(i)), {'$set': row | now}) for i,row in zip(ids, rows)], ids=list(ids))
 
 # %% ../nbs/26b_plugin.ipynb #c021
-def _judge(view, said):
-    "Carry verdicts onto findings; the checks, tags and numbers of a sample are those that are still open"
+def _judge(view, said, gone=()): # gone: (image id, annotation id) of people who were removed
+    "Carry verdicts onto findings, close those of removed people; a sample's checks, tags and numbers are of those that are open"
     if not view.has_field('findings.keypoints.finding_id'): return
     ids,images,tags = view.values(['id', 'image_id', 'tags'])
-    rows = _nested(view, 'findings.keypoints', 'label', 'ann_id', 'joint', 'chance')
-    verdicts = [[said.get((check, i, ann, joint or None), OPEN) for check,ann,joint,_ in row] for i,row in zip(images, rows)]
+    fix = ['fix'][:view.has_field('findings.keypoints.fix')]
+    rows = _nested(view, 'findings.keypoints', 'label', 'ann_id', 'joint', 'chance', *fix)
+    def other(fix): return json.loads(fix[0]).get('person') if fix and fix[0] else None
+    def still(i, *who): return 'closed' if any((i, w) in gone for w in who) else OPEN
+    verdicts = [[said.get((check, i, ann, joint or None)) or still(i, ann, other(fix)) for check,ann,joint,_,*fix in row]
+                for i,row in zip(images, rows)]
     left = [[r for r,v in zip(row, verdict) if v == OPEN] for row,verdict in zip(rows, verdicts)]
     checks = [list(dict.fromkeys(r[0] for r in row)) for row in left]
     view.set_values('findings.keypoints.verdict', verdicts)
@@ -255,6 +260,8 @@ def _ready(fo, *datasets):
             if not ds.has_field(name): ds.add_sample_field(name, **kind)
 
 # %% ../nbs/26b_plugin.ipynb #c023
+def _who(data): return set(zip(data.instances.image_id.tolist(), data.instances.id.tolist()))
+
 def refresh(
     ds, # either of build's two datasets
     image_ids=None, # pictures to show again; None: those with a line in the log
@@ -278,7 +285,8 @@ def refresh(
     _update(images, ids, [_numbered({k: f[k] for k in OF_PICTURE}, d.pred) for f in found])
     ids,*rows = persons.values(['id', 'image_id', 'ann_id', 'det_id', 'crop'])
     _update(people, ids, [_person_now(plain, job, *row) for row in zip(*rows)])
-    for view in (pics, persons): _judge(view, said)
+    gone = _who(base) - _who(d.truth)
+    for view in (pics, persons): _judge(view, said, gone)
     images.info.pop('gains', None)
     images.info['lines'] = len(log.rows())
     images.save()
@@ -413,6 +421,22 @@ def chosen(
     return dict(people=list(dict.fromkeys(people)), findings=list(dict.fromkeys(findings)))
 
 # %% ../nbs/26b_plugin.ipynb #c031
+def _applies(ds, log):
+    "Raises where what would stand cannot be applied: a line that cannot be shown must not be written"
+    images,before = pair_of(ds)[0],log.standing()
+    def check(after):
+        keys = {c.key for c in before} ^ {c.key for c in after}
+        touched = {c.image for c in (*before, *after) if c.key in keys}
+        base = truth_of(_in(images, touched), original=True)
+        def apply_to(changes): corrected(base, [c for c in changes if c.image in touched and (c.fix or {}).get('do') != 'remove_picture'])
+        try: apply_to(after)
+        except ValueError:
+            if len(after) >= len(before): raise
+            try: apply_to(before)
+            except ValueError: return # it could not be applied before either: taking back is the way out
+            raise
+    return check
+
 def respond(
     ds, # either of build's two datasets
     findings:list, # finding_ids
@@ -423,7 +447,8 @@ def respond(
     "Accept or reject findings: one line each in the log, and their people drawn again"
     found = [f for _,_,f in findings_in(ds, finding_id=list(findings))] if len(findings) else []
     if not found: raise ValueError('No finding is selected: select a person with one, or a finding label in a picture.')
-    log_of(ds, by).append(*(answer(f, verdict, why=why or None) for f in found))
+    log = log_of(ds, by)
+    log.append(*(answer(f, verdict, why=why or None) for f in found), check=_applies(ds, log))
     refresh(ds, {f.image_id for f in found})
     return f'{verdict}: {found[0].check.replace("_", " ")}' + (f' and {len(found) - 1} more' if len(found) > 1 else '')
 
@@ -445,8 +470,7 @@ def mend(
     if found: change = answer(found[0], 'fixed', fix, why or None)
     else: change = Change(int(who[1]), int(who[0]), fix, why)
     log = log_of(ds, by)
-    corrected(truth_of(images.match({'image_id': int(who[0])})), [change]) # raises before anything is written
-    log.append(change)
+    log.append(change, check=_applies(ds, log))
     refresh(ds, [who[0]])
     return f'{do.replace("_", " ")} {", ".join(keypoints).replace("_", " ")}'.strip() + f': person {who[1]}'
 
@@ -454,7 +478,7 @@ def mend(
 def take_back(ds, key:str=None, by:str=None) -> str: # what to tell
     "Undo the last change that stands, or the one with this key"
     log = log_of(ds, by)
-    line = log.undo(key)
+    line = log.undo(key, check=_applies(ds, log))
     rows = {r['key']: r for r in log.rows()}
     while 'undo' in line: line = rows[line['undo']]
     refresh(ds, [line['image']])

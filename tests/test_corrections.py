@@ -148,6 +148,18 @@ def test_a_log_refuses_other_labels_and_a_new_one_keeps_the_old(labels, tmp_path
     log.append(change(1))
     assert log.set_aside().name == 'changes.2.jsonl' and len(list(log.folder.glob('changes.*.labels.json'))) == 2
 
+def test_what_cannot_be_applied_is_not_written_by_append_nor_by_undo(tmp_path):
+    log, check = ChangeLog(tmp_path, by='me'), lambda changes: corrected(DATA, changes)
+    gone, = log.append(change(0, 'drop_person'), check=check)
+    with pytest.raises(ValueError, match='occurs 0 times'): log.append(change(1), change(0), check=check)
+    assert len(log.rows()) == 1
+    back = log.undo(gone.key, check=check)
+    log.append(change(0), check=check)
+    log.append(change(1, 'drop_person'), check=check)
+    before = log.file.read_bytes()
+    with pytest.raises(ValueError, match='occurs 0 times'): log.undo(back['key'], check=check) # she is gone before her arms are exchanged
+    assert log.file.read_bytes() == before
+
 def test_a_log_from_before_logs_knew_their_labels_learns_them(labels, tmp_path):
     ChangeLog(tmp_path/'log', by='me').append(change())
     assert len(ChangeLog(tmp_path/'log').belong(labels).standing()) == 1

@@ -1,11 +1,13 @@
 "The log beside a dataset: it belongs to its labels, takes nothing that cannot be applied, and an export overwrites nothing"
-import json, os
+import os
+from dataclasses import replace
 from test_browse import fo  # noqa: F401  first, because it sets the database's name
 import numpy as np, pytest
 from poselab import browse, plugin
+from poselab.audit import Finding, Findings
 from poselab.data.datasets import read_coco, write_coco
 from poselab.data.figures import rendered_dataset
-from poselab.records import read_json
+from poselab.records import Instances, read_json
 
 DATA = rendered_dataset(3, seed=3, people=(1, 2))
 ANN, IMAGE = int(DATA.instances.id[0]), int(DATA.instances.image_id[0])
@@ -48,3 +50,24 @@ def test_labels_without_a_file_are_known_by_their_people(built):
     assert plugin.catch_up(images) == 1
     images, _ = built(data=rendered_dataset(3, seed=4, people=(1, 2)))
     with pytest.raises(ValueError, match='labels without a file'): plugin.catch_up(images)
+
+def test_what_cannot_be_applied_is_not_written_and_findings_of_removed_people_are_closed(built, tmp_path):
+    g = DATA.instances
+    twin = g[:1].replace(id=np.array([900]))
+    double = replace(DATA, instances=Instances.cat([g, twin]))
+    images, people = built(write_coco(double, tmp_path/'labels.json'), double)
+    def doubt(check, ann, **fix): return Finding(check, IMAGE, ann, None, .9, 1., 0., 'for a test', fix)
+    arms = dict(do='swap', keypoints=[5, 6, 7, 8, 9, 10])
+    plugin.show_findings(images, double, Findings([doubt('duplicate', 900, do='merge', person=ANN), doubt('swap_arms', 900, **arms),
+                                                   doubt('duplicate', ANN, do='merge', person=900)]))
+    plugin.respond(people, [0], 'accepted')
+    assert [v for _, v, _ in plugin.findings_in(images)] == ['accepted', 'closed', 'closed'] and plugin.card(people) == {}
+    for n in (1, 2):
+        with pytest.raises(ValueError, match='900'): plugin.respond(people, [n], 'accepted')
+    assert len(plugin.log_of(images).rows()) == 1
+    plugin.export(images, tmp_path/'out.json')
+    plugin.take_back(people)
+    assert [v for _, v, _ in plugin.findings_in(images)] == ['open']*3
+    plugin.respond(people, [1], 'accepted')
+    with pytest.raises(ValueError, match='annotation 900'): plugin.take_back(people, plugin.log_of(images).rows()[1]['key'])
+    assert len(plugin.log_of(images).rows()) == 3
