@@ -10,7 +10,7 @@ __all__ = ['WRONG', 'CROP', 'SHOWN_BY_BROWSERS', 'NO_DATABASE', 'VISIBLE_WORDS',
            'start_database', 'view_sheet', 'open_app']
 
 # %% ../nbs/26_browse.ipynb #c002
-import hashlib, json, logging, os, shutil, socket, subprocess, time, urllib.request, warnings
+import hashlib, json, logging, os, re, shutil, socket, subprocess, time, urllib.request, warnings
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.util import find_spec
@@ -306,6 +306,13 @@ def _writer(info): # who is writing it now: (host, pid), or None
     alive = host != socket.gethostname() or psutil.pid_exists(pid)
     return (host, pid) if info.get('state') == 'writing' and alive and pid not in (-1, os.getpid()) else None
 
+def _busy(name, who): # name-images or name-people
+    "Why it is left alone; whether a process on another machine lives cannot be seen from here"
+    return BUSY.format(name=name, host=who[0], pid=who[1]) + _if_gone(name.rsplit('-', 1)[0], who)
+
+def _if_gone(name, who): # name as given to build
+    return '' if who[0] == socket.gethostname() else f' If that process is gone: browse.delete_built({name!r}), then build again.'
+
 def _key(image, person=None): return f'{image}' if person is None else f'{image}/{person}'
 
 def _keys(ds): # what each sample is about
@@ -321,7 +328,7 @@ def _begin(fo, name, stamp):
     "Open a dataset for writing; samples of the same job that are whole stay"
     from fiftyone import ViewField as F
     ds = fo.load_dataset(name) if fo.dataset_exists(name) else fo.Dataset(name, persistent=True)
-    if who := _writer(ds.info): raise RuntimeError(BUSY.format(name=name, host=who[0], pid=who[1]))
+    if who := _writer(ds.info): raise RuntimeError(_busy(name, who))
     half,same = ds.info.get('state') == 'writing',ds.info.get('stamp') == stamp
     if not half: ds.info['kept'] = _own_tags(ds)
     ds.info.update(state='writing', stamp=stamp, writer=(socket.gethostname(), os.getpid()))
@@ -660,7 +667,7 @@ def _note(name, about):
     fo = start_database()
     for n in (f'{name}-images', f'{name}-people'):
         ds = fo.load_dataset(n) if fo.dataset_exists(n) else fo.Dataset(n, persistent=True)
-        if who := _writer(ds.info): raise RuntimeError(BUSY.format(name=n, host=who[0], pid=who[1]))
+        if who := _writer(ds.info): raise RuntimeError(_busy(n, who))
         ds.info.update(about)
         ds.info.pop('gains', None) # of the predictions that were here before
         ds.save()
@@ -704,11 +711,12 @@ FIFTYONE_SETTINGS = dict(FIFTYONE_DATABASE_NAME='poselab', FIFTYONE_DO_NOT_TRACK
 def _connect(fo, tries=3):
     "First contact; FiftyOne gives a slow machine 60 s and then forgets the server it started, so ask again"
     from fiftyone.core.odm import database
-    kept = []
-    for left in reversed(range(tries)):
+    kept,uri = [],re.sub('//[^/]*@', '//', fo.config.database_uri or '') # without a password
+    theirs = f'It is the one at {uri}, as FIFTYONE_DATABASE_URI says: start it there, or take that setting away.'
+    for left in reversed(range(1 if uri else tries)):
         try: return fo.list_datasets()
         except Exception as e:
-            do = f'Its log is in {fo.config.database_dir}/log.'
+            do = theirs if uri else f'Its log is in {fo.config.database_dir}/log.'
             if not left: raise RuntimeError(NO_DATABASE.format(why=e, do=do)) from e
             kept.append(getattr(database, '_db_service', None)) # kept alive: the next try finds it running
             database._db_service = None
@@ -803,7 +811,8 @@ def _to_open(fo, name):
     for ds in (images, people):
         if ds is None or ds.info.get('state', 'whole') == 'writing':
             who = ds is not None and _writer(ds.info)
-            raise ValueError(f'{name} is half written' + (f', by process {who[1]} on {who[0]}, which is still at it.' if who
+            fate = who and (_if_gone(name, who) or ' It is still at it.')
+            raise ValueError(f'{name} is half written' + (f', by process {who[1]} on {who[0]}.{fate}' if who
                 else ': build it again under the same name, it goes on where it stopped.'))
     return images.load_saved_view(FILMS) if images.has_saved_view(FILMS) else people
 

@@ -386,6 +386,9 @@ def test_two_processes_do_not_write_one_dataset_at_once(fo, tmp_path):
     images.info.update(state='writing', writer=[socket.gethostname(), os.getppid()]); images.save()
     with pytest.raises(RuntimeError, match=f'being written by process {os.getppid()}.*choose another name'): browse.build(truth, pred, d, name, tmp_path)
     with pytest.raises(ValueError, match='still at it'): browse.open_app(name)
+    images.info.update(writer=['far', 7]); images.save()  # nobody here can say whether it lives
+    with pytest.raises(RuntimeError, match=rf"process 7 on far.*delete_built\('{name}'\)"): browse.build(truth, pred, d, name, tmp_path)
+    with pytest.raises(ValueError, match=rf"process 7 on far.*delete_built\('{name}'\)"): browse.open_app(name)
     images.info.update(writer=[socket.gethostname(), 2**30]); images.save()  # that process is gone
     assert len(browse.build(truth, pred, d, name, tmp_path)[0]) == 2
     browse.delete_built(name)
@@ -445,12 +448,22 @@ def test_missing_and_broken_pictures_are_grey_and_named_once(fo, tmp_path):
                                  TimeoutError('no answer in 60 s')])
 def test_a_database_that_is_down_or_of_another_version_says_so_and_where_its_log_is(why, monkeypatch):
     class Fo:
-        class config: database_dir = 'there'
+        class config: database_dir, database_uri = 'there', None
         def list_datasets(self): raise why
     pytest.importorskip('fiftyone')
     from fiftyone.core.odm import database
     monkeypatch.setattr(database, '_db_service', None)
     with pytest.raises(RuntimeError, match=f'cannot start: {why}.*\n.*there/log.*\n.*contact_sheet') : browse._connect(Fo(), tries=2)
+
+
+def test_a_database_elsewhere_that_is_down_is_named_without_its_password_and_asked_once():
+    asked = []
+    class Fo:
+        class config: database_dir, database_uri = 'there', 'mongodb://me:secret@far:27017/?x=1'
+        def list_datasets(self): asked.append(1); raise ConnectionError('refused')
+    pytest.importorskip('fiftyone')
+    with pytest.raises(RuntimeError, match='mongodb://far:27017.*FIFTYONE_DATABASE_URI') as said: browse._connect(Fo())
+    assert len(asked) == 1 and 'secret' not in str(said.value) and 'there/log' not in str(said.value)
 
 
 # --- the command ---------------------------------------------------------------------------------------------
