@@ -236,7 +236,22 @@ def set_aside(self:ChangeLog) -> Path: # where the old lines are now; None where
 
 ChangeLog.belong,ChangeLog.set_aside = belong,set_aside
 
-# %% ../nbs/25d_corrections.ipynb #c030
+# %% ../nbs/25d_corrections.ipynb #c031
+def _check_place(data, c, row):
+    "Refuse a keypoint that would be visible nowhere, or far away"
+    fix,g,info = c.fix,data.instances[row],data.info(c.image)
+    names = [data.schema.names[k] for k in fix['keypoints']]
+    lost = [n for n,k in zip(names, fix['keypoints']) if g.visible[0,k] == 0 and not g.keypoints[0,k].any()]
+    where = f'change {c.key} of annotation {c.annotation} in picture {c.image}'
+    if fix['do'] == 'visibility' and fix.get('visible') and lost and c.verdict != 'accepted':
+        raise ValueError(f'{where}: {lost[0]} is not labelled and has no place: move it first, which also makes it visible.')
+    size = np.array([info.width, info.height])
+    to = np.array(fix['to'], float) if fix['do'] == 'move' and (size > 0).all() else np.zeros((0, 2))
+    if ((to < -size) | (to > 2*size)).any():
+        raise ValueError(f'{where}: {names[0]} to {fix["to"][0]} is far outside the picture of {info.width} x {info.height} px: '
+                         'x and y count from its upper left corner.')
+
+# %% ../nbs/25d_corrections.ipynb #c032
 def _step(data, c:Change):
     "The data after one change"
     fix = c.fix
@@ -248,6 +263,7 @@ def _step(data, c:Change):
         raise ValueError(f'change {c.key} ({fix["do"]}): annotation {c.annotation} of picture {c.image} occurs {row.sum()} times '
                          f'in {data.name}: is this change of another file, or did an earlier one remove it?')
     if fix['do'] == 'drop_person': return replace(data, instances=data.instances[~row])
+    if fix['do'] in ('move', 'visibility'): _check_place(data, c, row)
     try: out = apply_fix(data, Finding(c.check or fix['do'], c.image, c.annotation, c.keypoint, 1., 0., 0., c.why, fix))
     except (TypeError, IndexError) as e: raise ValueError(f'change {c.key} ({fix["do"]}): its arguments do not fit: {e}.') from None
     if fix['do'] == 'move':
@@ -271,7 +287,7 @@ def corrected(
     order = np.argsort([place[who] for who in zip(people.image_id.tolist(), people.id.tolist())], kind='stable')
     return replace(data, images=[im for im in data.images if im.id not in gone], instances=people[order.astype(int)])
 
-# %% ../nbs/25d_corrections.ipynb #c035
+# %% ../nbs/25d_corrections.ipynb #c037
 def _number(x): return int(x) if float(x).is_integer() else float(x)
 def _triple(g, k): return [_number(x) for x in g.keypoints[0,k]] + [int(g.visible[0,k])]
 def _moved(a, b): return np.flatnonzero((a.keypoints[0] != b.keypoints[0]).any(-1) | (a.visible[0] != b.visible[0]))
@@ -302,7 +318,7 @@ def _rewrite(record, before, after, given, ones):
         if not np.array_equal(a, b) and (c in record or c in given):
             record[c] = [_number(x) for x in b] if c == 'bbox' else _number(b)
 
-# %% ../nbs/25d_corrections.ipynb #c036
+# %% ../nbs/25d_corrections.ipynb #c038
 def _numbered(path, doc):
     "Annotations of people, with the ids that the reader gives them: [(id, image id, record)]"
     category = _pose_category(path, doc)
@@ -338,7 +354,7 @@ def _said(c, before, after, records, names):
     else: was,now = records.get((c.image, c.annotation)) if len(a) else None,None # removed: kept here as it was
     return out | dict(before=was, after=now)
 
-# %% ../nbs/25d_corrections.ipynb #c038
+# %% ../nbs/25d_corrections.ipynb #c040
 def _beside(out, ending): return out.with_name(out.name.removesuffix('.gz').removesuffix('.json') + f'.changes.{ending}')
 
 def _check_out(labels, out):
@@ -356,7 +372,7 @@ def _write_log(out, said):
     for s in said: sheet.writerow({k: v if isinstance(v, (str, int)) else '' if v is None else json.dumps(v) for k,v in s.items()})
     write_whole(_beside(out, 'csv'), text.getvalue())
 
-# %% ../nbs/25d_corrections.ipynb #c039
+# %% ../nbs/25d_corrections.ipynb #c041
 def _write_changes(doc, start, end, records, changes):
     "Carry what differs between two data sets into the document; returns annotations changed and removed"
     ones = start.schema.name == 'posetrack' and not any(2 in (a.get('keypoints') or [])[2::3] for a in records.values())
@@ -397,7 +413,7 @@ def export_coco(
     _write_log(out, said)
     return dict(out=str(out), log=str(_beside(out, 'json')), changed=changed, removed=removed)
 
-# %% ../nbs/25d_corrections.ipynb #c043
+# %% ../nbs/25d_corrections.ipynb #c045
 def _parts(f:Finding): # [(image, person, what the remedy touches)]; '*' is all of the person
     fix,do = f.fix,f.fix['do']
     touched = {do} if do in ('box', 'area') else set(fix.get('keypoints', '*'))

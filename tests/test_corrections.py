@@ -58,6 +58,22 @@ def test_a_keypoint_that_is_given_a_place_is_labelled():
     out = corrected(DATA, [change(0, 'drop', 'nose'), change(0, 'move', 'nose', to=(5, 6))]).instances
     assert out.visible[0,0] == 2 and out.keypoints[0,0].tolist() == [5, 6]
 
+def test_a_keypoint_without_a_place_is_moved_before_it_is_visible():
+    drop, seen = change(0, 'drop', 'nose'), change(0, 'visibility', 'nose', visible=2)
+    data = copy.deepcopy(corrected(DATA, [drop]))
+    data.instances.keypoints[0,0] = 0
+    with pytest.raises(ValueError, match='nose is not labelled.*move it first'): corrected(data, [seen])
+    out = corrected(data, [change(0, 'move', 'nose', to=(5, 6)), change(0, 'visibility', 'nose', visible=1)]).instances
+    assert out.visible[0,0] == 1 and out.keypoints[0,0].tolist() == [5, 6]
+    assert corrected(data, [change(0, 'visibility', 'nose', visible=0)]).instances.visible[0,0] == 0
+
+@pytest.mark.parametrize('x, y, fits', [(-1, -1, True), (1.9, 1.9, True), (1e7, .5, False), (.5, -1e7, False), (2.1, .5, False)])
+def test_a_place_far_outside_the_picture_is_refused(x, y, fits):
+    info = DATA.info(PEOPLE[0][0])
+    move = change(0, 'move', 'nose', to=(x*info.width, y*info.height))
+    if fits: assert corrected(DATA, [move]).instances.keypoints[0,0,0] == x*info.width; return
+    with pytest.raises(ValueError, match=f'nose to .* far outside the picture of {info.width} x {info.height}'): corrected(DATA, [move])
+
 def test_the_original_data_stay_and_people_keep_their_order():
     before = copy.deepcopy(DATA.instances)
     out = corrected(DATA, [change(r, 'swap') for r in (5, 1, 3)])

@@ -71,3 +71,14 @@ def test_what_cannot_be_applied_is_not_written_and_findings_of_removed_people_ar
     plugin.respond(people, [1], 'accepted')
     with pytest.raises(ValueError, match='annotation 900'): plugin.take_back(people, plugin.log_of(images).rows()[1]['key'])
     assert len(plugin.log_of(images).rows()) == 3
+
+def test_a_keypoint_without_a_place_and_a_place_without_a_picture_are_refused_before_they_are_written(built, tmp_path):
+    visible = DATA.instances.visible.copy()
+    visible[0,0] = 0
+    images, people = built(data=replace(DATA, instances=DATA.instances.replace(visible=visible)))
+    with pytest.raises(ValueError, match='far outside'): plugin.mend(people, (IMAGE, ANN), 'move', 'left_hip', to=(1e7, -1e7))
+    with pytest.raises(ValueError, match='move it first'): plugin.mend(people, (IMAGE, ANN), 'visibility', 'nose', visible=2)
+    assert plugin.log_of(images).rows() == []
+    plugin.mend(people, (IMAGE, ANN), 'move', 'nose', to=(5, 6))
+    plugin.mend(people, (IMAGE, ANN), 'visibility', 'nose', visible=1)
+    assert place(people, 0) == pytest.approx([5, 6])
