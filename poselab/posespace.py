@@ -8,7 +8,7 @@ __all__ = ['PLOT', 'SIMILAR', 'stored_poses', 'add_pose_space', 'similar_people'
 # %% ../nbs/26c_posespace.ipynb #c002
 from importlib.util import find_spec
 import numpy as np
-from .browse import from_rel, start_database
+from .browse import _kept_schema, from_rel, start_database
 from .compare import pose_vectors, rarity
 from .schema import load_schema
 
@@ -26,7 +26,7 @@ def stored_poses(
     missing = [n for n in (f'{name}-images', f'{name}-people') if not fo.dataset_exists(n)]
     if missing: raise ValueError(f'no dataset {missing[0]!r}: build {name!r} first')
     images,people = (fo.load_dataset(f'{name}-{x}') for x in ('images', 'people'))
-    K = load_schema(people.info['schema']).num_keypoints
+    K = (_kept_schema(people.info) or load_schema(people.info['schema'])).num_keypoints
     true,pred = _points(images, 'ground_truth', 'ann_id'),_points(images, 'predictions', 'det_id')
     who = list(zip(*people.values(['id', 'ann_id', 'det_id']))) if len(people) else []
     none = np.full((K, 2), np.nan)

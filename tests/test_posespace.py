@@ -1,6 +1,7 @@
 "Poses as places in the App: read from the dataset, plotted and sorted with FiftyOne Brain"
 from test_browse import fo  # noqa: F401  fixture; first, because it sets the database's name
 import os, numpy as np, pytest
+from dataclasses import replace
 from poselab import browse, posespace
 from poselab.compare import pose_vectors, rarity
 from poselab.data.figures import rendered_dataset
@@ -66,6 +67,7 @@ def test_what_is_missing_is_named_with_a_remedy(built, fo, tmp_path, monkeypatch
     truth, pred, name, people = built
     with pytest.raises(ValueError, match="no dataset 'nobody-images': build 'nobody' first"): posespace.add_pose_space('nobody')
     two = truth.subset(image_ids=[truth.images[0].id])
+    two = replace(two, schema=replace(two.schema, name='my_own'))  # no card is called that
     two.instances.visible[:, 3:] = 0
     browse.build(two, None, None, f'two_{os.getpid()}', tmp_path)
     with pytest.raises(ValueError, match='0 people with six'): posespace.add_pose_space(f'two_{os.getpid()}')
