@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VERDICTS', 'Change', 'answer', 'remedy', 'ChangeLog', 'undo', 'standing', 'content_of', 'belong', 'set_aside',
-           'corrected', 'export_coco', 'changes_of']
+           'corrected', 'export_coco', 'spare', 'write_corrected', 'changes_of']
 
 # %% ../nbs/25d_corrections.ipynb #c002
 import csv, getpass, gzip, hashlib, io, json, os, secrets, warnings
@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 import numpy as np
 from .audit import Finding, apply_fix
-from .data.datasets import _coco, _common_k, _pose_category, _records, _whole, file_schema
+from .data.datasets import _coco, _common_k, _pose_category, _records, _whole, file_schema, write_coco
 from .records import Instances, PoseData, read_json, write_whole
 
 # %% ../nbs/25d_corrections.ipynb #c009
@@ -413,7 +413,41 @@ def export_coco(
     _write_log(out, said)
     return dict(out=str(out), log=str(_beside(out, 'json')), changed=changed, removed=removed)
 
-# %% ../nbs/25d_corrections.ipynb #c045
+# %% ../nbs/25d_corrections.ipynb #c043
+def spare(
+    out, # where corrected labels shall be written
+    overwrite:bool=False, # whatever lies there may go
+) -> Path:
+    "Refuse to replace a file that is no export of ours"
+    out = Path(out)
+    if out.exists() and not overwrite and not _beside(out, 'json').exists():
+        raise ValueError(f'{out} exists and is no export of ours ({_beside(out, "json").name} is not beside it): give another name, '
+                         'or say that it may be overwritten.')
+    return out
+
+def _whole_people(data): # (image id, id) -> the person, for the log
+    g = data.instances
+    return {(int(g.image_id[r]), int(g.id[r])): dict(keypoints=sum((_triple(g[r:r + 1], k) for k in range(g.visible.shape[1])), []),
+                                                     bbox=g.bbox[r].tolist(), area=float(g.area[r])) for r in range(len(g))}
+
+def write_corrected(
+    data:PoseData, # labels that came from no COCO file, before all changes
+    changes, # of Change, as from `ChangeLog.standing`
+    out, # .json, or .json.gz for a gzipped file
+) -> dict: # out, log: files
+    "Corrected labels written anew, and a log that says why"
+    out,changes,said = Path(out),list(changes),[]
+    if not str(out).endswith(('.json', '.json.gz')): raise ValueError(f'{out}: corrected labels are written as .json, or as .json.gz.')
+    end = data.subset({c.image for c in changes})
+    people = _whole_people(end)
+    for c in changes:
+        before,end = end,_step(end, c)
+        said.append(_said(c, before, end, people, data.schema.names))
+    write_coco(corrected(data, changes), out)
+    _write_log(out, said)
+    return dict(out=str(out), log=str(_beside(out, 'json')))
+
+# %% ../nbs/25d_corrections.ipynb #c048
 def _parts(f:Finding): # [(image, person, what the remedy touches)]; '*' is all of the person
     fix,do = f.fix,f.fix['do']
     touched = {do} if do in ('box', 'area') else set(fix.get('keypoints', '*'))

@@ -20,8 +20,8 @@ import cv2, numpy as np
 from .audit import CHECKS, Finding, Limits, audit
 from .browse import OPEN, PlainLabels, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
 from .browse import _Job, _finding_labels, _image_fields, _kept_schema, _person_fields
-from .corrections import Change, ChangeLog, answer, corrected, export_coco, remedy
-from .data.datasets import read_any, write_coco
+from .corrections import Change, ChangeLog, _check_out, answer, corrected, export_coco, remedy, spare, write_corrected
+from .data.datasets import read_any
 from .data.geometry import apply, box_to_center_size, input_matrix, keypoints_to_box, warp
 from .draw import paint_pose
 from .evaluate.errors import ERROR_COLORS, Thresholds, diagnose, worst_error
@@ -484,14 +484,23 @@ def take_back(ds, key:str=None, by:str=None) -> str: # what to tell
     refresh(ds, [line['image']])
     return f'undone: {line["verdict"]} {line["check"].replace("_", " ") or (line["fix"] or {}).get("do", "")}, person {line["annotation"]}'
 
-def export(ds, out) -> str: # what to tell
+def export(
+    ds, # either of build's two datasets
+    out, # .json or .json.gz
+    overwrite:bool=False, # also a file that is no export of ours
+) -> str: # what to tell
     "The corrected labels as COCO with a change log; all that nobody touched is as in the original file"
     if not str(out).endswith(('.json', '.json.gz')): raise ValueError(f'{str(out)!r}: give a file name that ends in .json or .json.gz.')
     images,_ = pair_of(ds)
     file = images.info.get('labels', '')
-    if Path(file).suffix not in ('.json', '.gz'):
-        return f'{write_coco(truth_of(images), out)} written anew: these labels came from no COCO file.'
-    done = export_coco(file, log_of(ds).standing(), out)
+    changes,coco = log_of(ds).standing(),Path(file).suffix in ('.json', '.gz')
+    if coco: _check_out(file, out)
+    spare(out, overwrite)
+    if not coco:
+        base = truth_of(images, original=True)
+        done = write_corrected(base, [c for c in changes if c.image in base._place], out)
+        return f'{done["out"]} written anew: these labels came from no COCO file; why is in {Path(done["log"]).name}'
+    done = export_coco(file, changes, out)
     return f'{done["out"]}: {done["changed"]} annotations changed, {done["removed"]} removed; why is in {Path(done["log"]).name}'
 
 # %% ../nbs/26b_plugin.ipynb #c035
@@ -618,7 +627,8 @@ def form(
     if name == 'run_diagnosis': return [_field('match', 'float', 'OKS from which a prediction is about a person', t.match),
         _field('good', 'float', 'Similarity from which a keypoint is good', t.good),
         _field('near', 'float', 'Similarity below which it is near nothing', t.near)]
-    if name == 'export_labels': return [_field('out', 'str', 'File (.json or .json.gz); the original is never touched', '')]
+    if name == 'export_labels': return [_field('out', 'str', 'File (.json or .json.gz); the original is never touched', ''),
+        _field('overwrite', 'bool', 'Replace a file of that name, whatever it is', False)]
     if name == 'answer_findings': return [_field('verdict', 'enum', 'The label is', 'accepted', dict(accepted='wrong: take the remedy',
                                                                                                rejected='right: reject the finding')), why]
     if name != 'fix_label': return []
@@ -664,7 +674,7 @@ def run(
     if name == 'run_audit': return run_audit(ds, float(params.get('least', .2)))
     if name == 'new_log': return new_log(ds)
     if name == 'undo_change': return take_back(ds, params.get('key'))
-    if name == 'export_labels': return export(ds, params.get('out') or '')
+    if name == 'export_labels': return export(ds, params.get('out') or '', bool(params.get('overwrite')))
     who = chosen(ds, selected, labels)
     given = [params['finding_id']] if params.get('finding_id') is not None else who['findings']
     if name == 'answer_findings': return respond(ds, given, params.get('verdict', 'accepted'), params.get('why', ''))

@@ -3,7 +3,7 @@ import copy, csv, gzip, json, multiprocessing, os, warnings
 import numpy as np, pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from poselab.audit import Finding, Findings, audit, plant
-from poselab.corrections import Change, ChangeLog, answer, changes_of, corrected, export_coco, remedy
+from poselab.corrections import Change, ChangeLog, answer, changes_of, corrected, export_coco, remedy, spare, write_corrected
 from poselab.data.datasets import read_coco, write_coco
 from poselab.data.figures import rendered_dataset
 from poselab.records import read_json
@@ -285,6 +285,18 @@ def test_an_unwritten_export_leaves_an_older_one_whole(labels, tmp_path):
     before = (tmp_path/'out.json').read_bytes()
     with pytest.raises(ValueError): export_coco(labels, [change(), change(0, 'drop_person'), change()], tmp_path/'out.json')
     assert (tmp_path/'out.json').read_bytes() == before
+
+def test_labels_of_no_file_are_written_with_their_log_and_nothing_foreign_is_replaced(tmp_path):
+    changes = [change(0, 'move', 'nose', to=(5, 6)), change(1, 'drop_person')]
+    done = write_corrected(DATA, changes, tmp_path/'out.json')
+    moved, dropped = read_json(done['log'])
+    assert moved['after']['keypoints']['nose'][:2] == [5, 6] and dropped['after'] is None
+    np.testing.assert_allclose(np.reshape(dropped['before']['keypoints'], (-1, 3))[:,:2], DATA.instances.keypoints[1])
+    assert len(read_coco(done['out'], False).instances) == len(PEOPLE) - 1 and (tmp_path/'out.changes.csv').exists()
+    other = tmp_path/'other.json'
+    other.write_text('{}')
+    with pytest.raises(ValueError, match='other.json exists .*other.changes.json'): spare(other)
+    assert spare(other, True) == other and spare(done['out']) and spare(tmp_path/'none.json')
 
 
 # --- from an audit -------------------------------------------------------------------------------------------

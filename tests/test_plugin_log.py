@@ -82,3 +82,15 @@ def test_a_keypoint_without_a_place_and_a_place_without_a_picture_are_refused_be
     plugin.mend(people, (IMAGE, ANN), 'move', 'nose', to=(5, 6))
     plugin.mend(people, (IMAGE, ANN), 'visibility', 'nose', visible=1)
     assert place(people, 0) == pytest.approx([5, 6])
+
+def test_an_export_replaces_nothing_foreign_and_always_has_a_log(built, tmp_path):
+    images, people = built(data=DATA)
+    plugin.mend(people, (IMAGE, ANN), 'drop', 'nose', why='behind the hat')
+    out = tmp_path/'out.json'
+    out.write_text('my thesis')
+    with pytest.raises(ValueError, match='no export of ours'): plugin.run('export_labels', people, dict(out=str(out)))
+    assert out.read_text() == 'my thesis'
+    assert 'written anew' in plugin.run('export_labels', people, dict(out=str(out), overwrite=True))
+    assert [r['why'] for r in read_json(tmp_path/'out.changes.json')] == ['behind the hat']
+    plugin.run('export_labels', people, dict(out=str(out))) # an export of ours may be renewed
+    assert [f['name'] for f in plugin.form('export_labels')] == ['out', 'overwrite']

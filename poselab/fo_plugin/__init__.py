@@ -3,7 +3,7 @@ import fiftyone.operators as foo
 from fiftyone.operators import types
 from poselab import plugin
 
-PROPERTIES = dict(str=types.String, float=types.Number)
+PROPERTIES = dict(str=types.String, float=types.Number, bool=types.Boolean)
 
 
 def say(ctx, work, *args, **kwargs):
