@@ -158,7 +158,7 @@ def _people_hash(name, stamp): # stamp: of the build
     "Stands for the content of labels that came from no file; places to an eighth of a pixel"
     import fiftyone as fo
     g = truth_of(fo.load_dataset(name), original=True).instances
-    xy = np.nan_to_num(np.c_[g.keypoints.reshape(len(g), -1), g.bbox])
+    xy = np.nan_to_num(np.c_[g.keypoints.reshape(len(g), 2*g.keypoints.shape[1]), g.bbox])
     place = np.floor(8*xy + .0137).astype(int) # steps lie where no decimal falls
     return hashlib.sha256(np.c_[g.image_id, g.id, g.visible, place].astype(np.int64).tobytes()).hexdigest()
 
