@@ -151,11 +151,8 @@ class ChangeLog:
     def _stamp(self): return dict(by=getpass.getuser() if self.by is None else self.by, key=secrets.token_hex(6),
                                   time=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
-    def append(self,
-        *changes,
-        check=None, # called with what would stand; what it raises leaves the log as it is
-    ) -> list: # the changes with name, time and key
-        "Write decisions down, all or none"
+    def append(self, *changes, check=None) -> list: # the changes with name, time and key
+        "Write decisions down, all or none; check is called with what would stand, and may raise"
         new = [replace(c, **self._stamp() | ({'by': c.by} if c.by else {})) for c in changes]
         rows = [asdict(c) for c in new]
         self.folder.mkdir(parents=True, exist_ok=True)
