@@ -324,6 +324,7 @@ def _own_tags(ds): # of people who are labelled, and of pictures: {key: tags}
     mine = [[t for t in tags or () if not t.startswith('audit: ')] for tags in ds.values('tags')]
     return {k: t for k,t in zip(_keys(ds), mine) if t and not k.endswith('/-1')}
 
+# %% ../nbs/26_browse.ipynb #c029
 def _begin(fo, name, stamp):
     "Open a dataset for writing; samples of the same job that are whole stay"
     from fiftyone import ViewField as F
@@ -347,7 +348,7 @@ def _finish(ds):
     ds.info.update(state='whole', writer=None)
     ds.save()
 
-# %% ../nbs/26_browse.ipynb #c029
+# %% ../nbs/26_browse.ipynb #c030
 BATCH = 500 # samples per write
 
 def _skeleton(fo, s): return fo.KeypointSkeleton(labels=list(s.names), edges=[list(map(int, l)) for l in s.limbs])
@@ -391,7 +392,7 @@ def build_images(
     if lost is None: gone.say(truth.name)
     return ds
 
-# %% ../nbs/26_browse.ipynb #c031
+# %% ../nbs/26_browse.ipynb #c032
 def people_rows(
     d:Diagnosis,
     findings=(), # people they are about get a crop too, even those whom nobody judges
@@ -423,7 +424,7 @@ def _crop_of(d, p, q):
     center,side = box_to_center_size(np.maximum(g.bbox[p], [-np.inf, -np.inf, 1, 1]), aspect=1., padding=1.7)
     return input_matrix(center, side, (CROP, CROP))
 
-# %% ../nbs/26_browse.ipynb #c032
+# %% ../nbs/26_browse.ipynb #c033
 def _person_fields(fo, job, p, q, place, size, rare):
     "All fields of one person's crop"
     d,worst,g,s = job.d,job.worst,job.d.truth.instances,job.d.truth.schema
@@ -460,7 +461,7 @@ def _person_numbers(job, p, q):
         frame_number=int(info.frame), track=f'{info.video}/{track}' if info.video and track >= 0 else '',
         **{f'n_{e}': int((d.error[q] == e).sum()) if q >= 0 else 0 for e in WRONG})
 
-# %% ../nbs/26_browse.ipynb #c034
+# %% ../nbs/26_browse.ipynb #c035
 def write_crops(
     d:Diagnosis,
     rows:list, # (person, prediction) as from people_rows
@@ -477,7 +478,7 @@ def write_crops(
     if lost is None: gone.say(d.truth.name)
     return files, mats
 
-# %% ../nbs/26_browse.ipynb #c035
+# %% ../nbs/26_browse.ipynb #c036
 def _rarities(d, rows):
     "Rarity of each row's pose: the label's, or the prediction's where there is no label"
     g,K = d.truth.instances,d.truth.schema.num_keypoints
@@ -518,7 +519,7 @@ def build_people(
     if lost is None: gone.say(d.truth.name)
     return ds
 
-# %% ../nbs/26_browse.ipynb #c038
+# %% ../nbs/26_browse.ipynb #c039
 SIDE_COLORS = dict(left=LEFT, right=RIGHT, centre=CENTRE)
 
 SIDEBAR = { # group -> fields; the first two open
@@ -560,7 +561,7 @@ def _grouped(here):
         if f not in listed: out[next((g for start,g in OF_MODELS.items() if f.startswith(start)), 'file')].append(f)
     return out
 
-# %% ../nbs/26_browse.ipynb #c039
+# %% ../nbs/26_browse.ipynb #c040
 FILMS = 'films' # saved view of a dataset of films
 APART,GAP = .5,.3 # agreement below which two models see different poses; difference of their OKS that is worth a look
 
@@ -590,7 +591,7 @@ def _model_views(ds, job, first, oks):
         out[f'{first} and {c.name} disagree'] = ds.match(apart).sort_by(f'agree_{c.slug}'), why
     return out
 
-# %% ../nbs/26_browse.ipynb #c040
+# %% ../nbs/26_browse.ipynb #c041
 def _people_views(ds, job):
     "Saved views of the people"
     from fiftyone import ViewField as F
@@ -624,7 +625,7 @@ def _image_views(ds, job):
     if len(films): views[FILMS] = films.group_by('video', order_by='frame_number'), 'one tile per film, frames in order'
     _save_views(ds, views | _model_views(ds, job, ds.info.get('model', 'predictions'), False) | _audit_views(ds, job))
 
-# %% ../nbs/26_browse.ipynb #c042
+# %% ../nbs/26_browse.ipynb #c043
 def build(
     truth, # PoseData
     pred, # Instances; None: no model, only labels
@@ -654,7 +655,7 @@ def build(
     lost.say(truth.name)
     return tuple(out)
 
-# %% ../nbs/26_browse.ipynb #c043
+# %% ../nbs/26_browse.ipynb #c044
 def _check_findings(truth, findings):
     g = truth.instances
     for f in findings:
@@ -685,7 +686,7 @@ def delete_built(
     for n in (f'{name}-images', f'{name}-people'):
         if fo.dataset_exists(n): fo.delete_dataset(n)
 
-# %% ../nbs/26_browse.ipynb #c045
+# %% ../nbs/26_browse.ipynb #c046
 def mongod_file() -> Path: # None where the installed FiftyOne has no server
     "The database server that came with FiftyOne; found without importing it"
     home = Path(next(iter(find_spec('fiftyone').submodule_search_locations)))
@@ -704,7 +705,7 @@ def database_problem() -> str: # '' where all is well, else what is wrong and wh
     return no(f'{file.name} does not run here: {(got.stderr or got.stdout).strip()[:200]}',
               'It needs libcurl 4 and OpenSSL 3 (Debian: apt install libcurl4 libssl3); or set FIFTYONE_DATABASE_URI.')
 
-# %% ../nbs/26_browse.ipynb #c046
+# %% ../nbs/26_browse.ipynb #c047
 FIFTYONE_SETTINGS = dict(FIFTYONE_DATABASE_NAME='poselab', FIFTYONE_DO_NOT_TRACK='true',
                          FIFTYONE_DATABASE_VALIDATION='false')
 
@@ -750,7 +751,7 @@ def start_database(
     _connect(fo)
     return fo
 
-# %% ../nbs/26_browse.ipynb #c051
+# %% ../nbs/26_browse.ipynb #c052
 def _free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -777,7 +778,7 @@ def _serve(address, port, seconds):
         session._server_services.pop(port).stop()
         raise
 
-# %% ../nbs/26_browse.ipynb #c052
+# %% ../nbs/26_browse.ipynb #c053
 def _view_tile(sample, schema, truth):
     "One stored crop with its pose, wrong keypoints in their error's colour"
     img = cv2.imread(sample.filepath)[...,::-1]
@@ -804,7 +805,7 @@ def view_sheet(
         return s.worst if np.isnan(s.oks) else f'{s.worst}\nOKS {s.oks:.2f}'
     return show_images([_view_tile(s, schema, truth) for s in samples], [title(s) for s in samples], ncols)
 
-# %% ../nbs/26_browse.ipynb #c053
+# %% ../nbs/26_browse.ipynb #c054
 def _to_open(fo, name):
     "People; films where there are some. Half a dataset is none"
     images,people = (fo.load_dataset(f'{name}-{x}') if fo.dataset_exists(f'{name}-{x}') else None for x in ('images', 'people'))
@@ -816,7 +817,7 @@ def _to_open(fo, name):
                 else ': build it again under the same name, it goes on where it stopped.'))
     return images.load_saved_view(FILMS) if images.has_saved_view(FILMS) else people
 
-# %% ../nbs/26_browse.ipynb #c054
+# %% ../nbs/26_browse.ipynb #c055
 def open_app(
     dataset, # one of build's two, a view of it, or a name as given to build
     port:int=None, # default a free one: a server already on a port would be reused, whoever started it
