@@ -777,7 +777,7 @@ def _skipped(data, pred, others, pictures):
     "What could not be asked, and why"
     out,names = {},mirror_pairs(data.schema)
     if pred is None: out['model'] = 'no predictions were given'
-    if not (pictures or others): out['near_duplicate'] = out['unreadable'] = 'pictures were not read: pictures=True, or others=[...]'
+    if not (pictures or others): out['near_duplicate'] = out['unreadable'] = 'pictures were not read (pictures=True or others=[...]; in a shell --pictures or --against)'
     if not len(names): out['swap_body'] = f'{data.schema.name} has no mirror pairs'
     if len(data.instances) < 50: out['limb'] = f'{len(data.instances)} people say little about usual bodies: give norms of a larger set'
     return out

@@ -487,8 +487,7 @@ def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     for f in doubts:
         where = data.info(f.image_id).file if f.image_id >= 0 else 'the whole set'
         lines.append(f'{f.chance:>5.0%}  {where}' + (f', person {f.person}' if f.person >= 0 else '') + f': {f.why}')
-    options = lambda why: why.replace('pictures=True, or others=[...]', '--pictures, or --against FILE') # the words of this door
-    lines += [f'not asked: {k.replace("_", " ")}, {options(why)}' for k,why in out['skipped'].items()]
+    lines += [f'not asked: {k.replace("_", " ")}, {why}' for k,why in out['skipped'].items()]
     if m := out.get('mended'): lines.append(f'mended: {m["out"]} ({m["changed"]} annotations changed, {m["removed"]} removed; see {m["log"]})')
     return '\n'.join(lines + ([f'report: {out["report"]}'] if 'report' in out else []))
 

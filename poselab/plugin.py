@@ -21,7 +21,7 @@ from .audit import CHECKS, Finding, Limits, audit
 from .browse import OPEN, PlainLabels, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
 from .browse import _Job, _finding_labels, _image_fields, _kept_schema, _person_fields
 from .corrections import Change, ChangeLog, _check_out, answer, corrected, export_coco, remedy, spare, write_corrected
-from .data.datasets import read_any
+from .data.formats import open_labels
 from .data.geometry import apply, box_to_center_size, input_matrix, keypoints_to_box, warp
 from .draw import paint_pose
 from .evaluate.errors import ERROR_COLORS, Thresholds, diagnose, worst_error
@@ -353,7 +353,7 @@ def run_audit(ds, least:float=.2) -> str: # what to tell
     file,log = images.info.get('labels', ''),log_of(ds)
     data,pred = truth_of(images),predictions_of(images)
     if file and Path(file).is_file():
-        whole = read_any(file, False)
+        whole = open_labels(file, False)
         if all(i in whole._place for i in data._place): data = corrected(whole, log.standing()).subset(data._place)
     found = audit(data, pred if len(pred) else None, limits=Limits(chance=least))
     n = show_findings(ds, data, found)

@@ -1,5 +1,5 @@
 "What several test files need"
-import os
+import os, shutil
 os.environ.setdefault('OMP_NUM_THREADS', '1') # before torch: threads that compete for two cores wait more than they work
 from dataclasses import replace
 import pytest
@@ -36,8 +36,22 @@ def dancers(tmp_path_factory):
     write_results(data.instances.replace(score=1., confidence=1.), home/'perfect.json')
     return home
 
+@pytest.fixture(scope='module')
+def chrome():
+    "Chromium, or the browser that POSELAB_CHROMIUM names"
+    names = 'chromium', 'chromium-browser', 'google-chrome', 'chrome'
+    path = os.environ.get('POSELAB_CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
+    if not path: pytest.skip('no Chromium: install it or set POSELAB_CHROMIUM')
+    api = pytest.importorskip('playwright.sync_api', reason='no Playwright: pip install playwright')
+    flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
+             '--disable-sync']
+    with api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=path, args=flags)
+        yield browser
+        browser.close()
+
+@pytest.hookimpl(tryfirst=True) # before `-m` chooses
 def pytest_collection_modifyitems(items):
     "Whatever drives a browser runs alone: two of them on two cores starve each other"
-    drives = {path: 'sync_playwright' in path.read_text() for path in {item.path for item in items}}
     for item in items:
-        if drives[item.path]: item.add_marker(pytest.mark.browser)
+        if 'chrome' in item.fixturenames: item.add_marker(pytest.mark.browser)

@@ -1,26 +1,17 @@
 "The App in a real browser: tiles in the grid, saved views by name, a view that changes the grid"
-import os, re, shutil
+import os, re
 from pathlib import Path
 from urllib.parse import urlparse
 from test_browse import built, fo, rich  # noqa: F401  fixtures; first, because it sets the database's name
 import cv2, numpy as np, pytest
 from poselab import browse
 
-CHROMIUM = os.environ.get('POSELAB_CHROMIUM') or next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-         '--disable-sync']
-
 
 @pytest.fixture(scope='module')
-def page():
-    playwright = pytest.importorskip('playwright.sync_api')
-    if not CHROMIUM: pytest.skip('no Chromium: install it or set POSELAB_CHROMIUM')
-    with playwright.sync_playwright() as p:
-        chrome = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = chrome.new_page(viewport=dict(width=1400, height=900))
-        page.set_default_timeout(120_000)
-        yield page
-        chrome.close()
+def page(chrome):
+    page = chrome.new_page(viewport=dict(width=1400, height=900))
+    page.set_default_timeout(120_000)
+    return page
 
 
 def shot(page, folder, name):

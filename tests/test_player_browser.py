@@ -2,7 +2,6 @@
 
 POSELAB_CHROMIUM names the browser if it is not on the path.
 """
-import os, shutil
 from pathlib import Path
 import numpy as np, pytest
 pytest.importorskip('jinja2')
@@ -12,8 +11,6 @@ from poselab.records import Instances
 from poselab.schema import load_schema
 
 pytestmark = pytest.mark.browser
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync']
 WAIT = 120_000 # ms: a bound for a busy machine, not a pause
 
 @pytest.fixture(scope='module')
@@ -28,17 +25,6 @@ def page_file(tmp_path_factory):
     long = 'a_pupil_with_a_long_name_and_no_spaces_'*3
     score_report(footage(3, 'teacher.mp4'), footage(8, long, [Mistake('left_forearm', 1., 2., degrees=60)]), out, progress=False)
     return out
-
-@pytest.fixture(scope='module')
-def chrome():
-    names = 'chromium', 'chromium-browser', 'google-chrome', 'chrome'
-    path = os.environ.get('POSELAB_CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
-    if not path: pytest.skip('no Chromium: install it or set POSELAB_CHROMIUM')
-    api = pytest.importorskip('playwright.sync_api', reason='no Playwright: pip install playwright')
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 @pytest.fixture(scope='module')
 def tab(chrome, page_file):

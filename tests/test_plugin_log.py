@@ -94,3 +94,10 @@ def test_an_export_replaces_nothing_foreign_and_always_has_a_log(built, tmp_path
     assert [r['why'] for r in read_json(tmp_path/'out.changes.json')] == ['behind the hat']
     plugin.run('export_labels', people, dict(out=str(out))) # an export of ours may be renewed
     assert [f['name'] for f in plugin.form('export_labels')] == ['out', 'overwrite']
+
+def test_labels_of_any_format_that_can_be_browsed_can_be_audited_again(built, tmp_path):
+    from poselab.data.formats import open_labels, write_labels
+    write_labels(DATA, tmp_path/'yolo', 'yolo')
+    file = next((tmp_path/'yolo').rglob('*.yaml'))
+    images, _ = built(file, open_labels(file))
+    assert 'doubt' in plugin.run_audit(images) or 'findings' in plugin.run_audit(images)

@@ -3,7 +3,7 @@
 POSELAB_CHROMIUM names the browser if it is not on the path, POSELAB_SHOTS a folder for screenshots, POSELAB_SITE a site
 that is built already.
 """
-import os, re, shutil
+import os, re
 from pathlib import Path
 import pytest
 for name in ('sphinx', 'myst_nb', 'nbdev', 'nbgrader'): pytest.importorskip(name)
@@ -11,20 +11,7 @@ from poselab import site
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync']
 WAIT = 60_000 # ms: a bound for a busy machine, not a pause
-
-@pytest.fixture(scope='module')
-def chrome():
-    names = 'chromium', 'chromium-browser', 'google-chrome', 'chrome'
-    path = os.environ.get('POSELAB_CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
-    if not path: pytest.skip('no Chromium: install it or set POSELAB_CHROMIUM')
-    api = pytest.importorskip('playwright.sync_api', reason='no Playwright: pip install playwright')
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 @pytest.fixture(scope='module')
 def built(tmp_path_factory, chrome): # no browser, no build

@@ -3,20 +3,14 @@
 POSELAB_CHROMIUM names the browser if it is not on the path. POSELAB_STILLS=nbs/images takes the still pictures of the
 widgets page again.
 """
-import os, shutil, subprocess
+import os, subprocess
 from pathlib import Path
 import pytest
 from poselab.apps import APPS
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parent.parent
-FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync']
 WAIT = int(os.environ.get("POSELAB_WAIT", 420))*1000 # ms: a bound for a busy machine, not a pause
-
-def find_chromium():
-    names = 'chromium', 'chromium-browser', 'google-chrome', 'chrome'
-    return os.environ.get('POSELAB_CHROMIUM') or next(filter(None, map(shutil.which, names)), None)
 
 @pytest.fixture(scope='module')
 def server(tmp_path_factory):
@@ -32,23 +26,16 @@ def server(tmp_path_factory):
         except subprocess.TimeoutExpired: p.kill()
 
 @pytest.fixture(scope='module')
-def pages(server):
+def pages(chrome, server):
     "Each page, from the first time that somebody asks for it"
-    path = find_chromium()
-    if not path: pytest.skip('no Chromium: install it or set POSELAB_CHROMIUM')
-    api = pytest.importorskip('playwright.sync_api', reason='no Playwright: pip install playwright')
-    with api.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=path, args=FLAGS)
-        context = browser.new_context(viewport=dict(width=1140, height=900))
-        context.set_default_timeout(WAIT)
-        class Pages(dict):
-            def __missing__(self, name):
-                self[name] = page = context.new_page()
-                page.goto(f'{server}/{name}.ipynb', wait_until='commit')
-                return page
-        found = Pages()
-        yield found
-        browser.close()
+    context = chrome.new_context(viewport=dict(width=1140, height=900))
+    context.set_default_timeout(WAIT)
+    class Pages(dict):
+        def __missing__(self, name):
+            self[name] = page = context.new_page()
+            page.goto(f'{server}/{name}.ipynb', wait_until='commit')
+            return page
+    return Pages()
 
 @pytest.fixture
 def open_page(pages):
