@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['VERDICT_COLORS', 'PERSON', 'PREDICTION', 'OF_PICTURE', 'OF_PERSON', 'FIXES_BY_HAND', 'OPERATORS', 'bars', 'gain_bars',
-           'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'thresholds_of', 'log_of', 'crop_map', 'refresh',
-           'catch_up', 'new_log', 'show_findings', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in', 'chosen',
-           'respond', 'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of', 'before_after',
-           'in_words', 'card', 'card_picture', 'form', 'predicted', 'workspace', 'run']
+           'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'others_of', 'thresholds_of', 'log_of', 'crop_map',
+           'refresh', 'catch_up', 'new_log', 'show_findings', 'whole_set', 'run_audit', 'run_diagnosis', 'gains_of',
+           'findings_in', 'chosen', 'respond', 'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of',
+           'view_of', 'before_after', 'in_words', 'card', 'card_picture', 'form', 'predicted', 'workspace', 'run']
 
 # %% ../nbs/26b_plugin.ipynb #c002
 import base64, hashlib, json
@@ -21,6 +21,7 @@ from .audit import CHECKS, Finding, Limits, audit
 from .browse import OPEN, PlainLabels, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
 from .browse import _Job, _finding_labels, _image_fields, _kept_schema, _person_fields
 from .corrections import Change, ChangeLog, _check_out, answer, corrected, export_coco, remedy, spare, write_corrected
+from .compare import compare
 from .data.formats import open_labels
 from .data.geometry import apply, box_to_center_size, input_matrix, keypoints_to_box, warp
 from .draw import paint_pose
@@ -126,15 +127,23 @@ def truth_of(
     infos = [ImageInfo(*x) for x in zip(ids, files, w, h)]
     return PoseData(images.info.get('data', images.name), s, infos, g, MemorySource(read_image))
 
-def predictions_of(images) -> Instances: # `id` is the number that labels call det_id
+def predictions_of(
+    images, # build's dataset of images, or a view of it
+    field:str='predictions', # another model's: predictions_NAME
+) -> Instances: # `id` is the number that labels call det_id
     "The predictions that the dataset shows"
     ids,w,h = images.values(['image_id', 'metadata.width', 'metadata.height'])
-    found = _nested(images, 'predictions.keypoints', *_with_track(images, 'predictions.keypoints', PREDICTION))
+    found = _nested(images, f'{field}.keypoints', *_with_track(images, f'{field}.keypoints', PREDICTION))
     rows = [(from_rel(np.array(p, float), size), c, s, n, i, *(t or [-1]))
             for i,size,labels in zip(ids, zip(w, h), found) for p,c,s,n,*t in labels]
     if not rows: return Instances.empty(schema_of(images).num_keypoints)
     xy,confidence,score,number,image,track = zip(*rows)
     return Instances.make(np.array(xy), confidence=np.array(confidence, float), score=score, id=number, image_id=image, track_id=track)
+
+def others_of(images) -> dict: # name in fields -> Instances
+    "What the other models say"
+    fields = [f for f in images.get_field_schema() if f.startswith('predictions_')]
+    return {f.removeprefix('predictions_'): predictions_of(images, f) for f in fields}
 
 def thresholds_of(images) -> Thresholds:
     return Thresholds(**images.info.get('thresholds', {}))
@@ -209,15 +218,21 @@ def _numbered(found, pred): # found: field -> value, labels as plain documents
             if label.get('det_id') is not None: label['det_id'] = int(pred.id[label['det_id']])
     return found
 
+def _fields(job): # of pictures, of people: those that a change of labels may change
+    "Every other model adds some"
+    names = [c.slug for c in job.others]
+    return ((*OF_PICTURE, *(f'agree_{n}' for n in names)),
+            (*OF_PERSON, *(f'{x}_{n}' for n in names for x in ('oks', 'agree', 'pred'))))
+
 def _person_now(plain, job, image, ann, det, crop):
     "All fields of a crop; somebody who was dropped stays as an empty tile, so that undo can bring him back"
     d,g = job.d,job.d.truth.instances
     p,q = (int(np.flatnonzero(x)[0]) if x.any() else -1 for x in ((g.id == ann) & (g.image_id == image), d.pred.id == det))
     if p >= 0: q = int(d.gt_det[p])
-    if p < 0 and q < 0: return dict.fromkeys(OF_PERSON[:6]) | dict(status='removed', worst='removed')
+    if p < 0 and q < 0: return dict.fromkeys((*OF_PERSON[:6], *_fields(job)[1][len(OF_PERSON):])) | dict(status='removed', worst='removed')
     info = d.truth.info(image)
     found = _person_fields(plain, job, p, q, _placing(crop, info), (info.width, info.height), 0.)
-    return _numbered({k: found[k] for k in OF_PERSON}, d.pred)
+    return _numbered({k: found[k] for k in _fields(job)[1]}, d.pred)
 
 def _update(ds, ids, rows):
     "Write fields of samples in one go; open samples are loaded again"
@@ -260,6 +275,9 @@ def _ready(fo, *datasets):
             if not ds.has_field(name): ds.add_sample_field(name, **kind)
 
 # %% ../nbs/26b_plugin.ipynb #c023
+def _shown(changes): # a removed picture stays in the App, so that undo can bring it back
+    return [c for c in changes if (c.fix or {}).get('do') != 'remove_picture']
+
 def _who(data): return set(zip(data.instances.image_id.tolist(), data.instances.id.tolist()))
 
 def refresh(
@@ -276,13 +294,13 @@ def refresh(
     _keep_crops(_in(people, touched), truth_of(_in(images, touched)), predictions_of(_in(images, touched)))
     _keep_originals(_in(images, touched))
     base = truth_of(pics, original=True)
-    mine = [c for c in changes if c.image in base._place and (c.fix or {}).get('do') != 'remove_picture']
+    mine = [c for c in _shown(changes) if c.image in base._place]
     d = diagnose(corrected(base, mine), predictions_of(pics), thresholds_of(images))
-    job = _Job(d, blind='labelled' in people.distinct('status')) # nobody asked a model
+    job = _Job(d, None, tuple(compare(d, others_of(pics))), blind='labelled' in people.distinct('status')) # nobody asked a model
     plain,said = PlainLabels(fo),{c.about: c.verdict for c in changes if c.check}
     ids,*rows = pics.values(['id', 'image_id', 'metadata.width', 'metadata.height'])
     found = (_image_fields(plain, job, d.truth.info(i), size) for i,*size in zip(*rows))
-    _update(images, ids, [_numbered({k: f[k] for k in OF_PICTURE}, d.pred) for f in found])
+    _update(images, ids, [_numbered({k: f[k] for k in _fields(job)[0]}, d.pred) for f in found])
     ids,*rows = persons.values(['id', 'image_id', 'ann_id', 'det_id', 'crop'])
     _update(people, ids, [_person_now(plain, job, *row) for row in zip(*rows)])
     gone = _who(base) - _who(d.truth)
@@ -343,8 +361,14 @@ def show_findings(
         found,info = of.get((i, ann), []) if ann >= 0 else [],data.info(i)
         tiles.append((_finding_labels(fo, here, found, _placing(crop, info), (info.width, info.height)), found))
     _set_findings(people, tiles)
+    images.info['whole_set'] = [f.why for f in findings if f.image_id < 0]
+    images.save()
     if log_of(ds).rows(): refresh(ds)
     return sum(f.image_id in data._place for f in findings)
+
+def whole_set(ds) -> list: # in words
+    "Findings about no picture in particular"
+    return pair_of(ds)[0].info.get('whole_set') or []
 
 # %% ../nbs/26b_plugin.ipynb #c028
 def run_audit(ds, least:float=.2) -> str: # what to tell
@@ -353,11 +377,12 @@ def run_audit(ds, least:float=.2) -> str: # what to tell
     file,log = images.info.get('labels', ''),log_of(ds)
     data,pred = truth_of(images),predictions_of(images)
     if file and Path(file).is_file():
-        whole = open_labels(file, False)
-        if all(i in whole._place for i in data._place): data = corrected(whole, log.standing()).subset(data._place)
+        whole = open_labels(file, False, faults=[]) # what was left out of the build is left out here
+        if all(i in whole._place for i in data._place): data = corrected(whole, _shown(log.standing())).subset(data._place)
     found = audit(data, pred if len(pred) else None, limits=Limits(chance=least))
-    n = show_findings(ds, data, found)
-    return f'{n} findings: ' + ', '.join(f'{m} {c.replace("_", " ")}' for c,m in found.counts().items()) if n else 'Nothing to doubt.'
+    show_findings(ds, data, found)
+    kinds = ', '.join(f'{m} {c.replace("_", " ")}' for c,m in found.counts().items())
+    return f'{len(found)} findings: {kinds}' if len(found) else 'Nothing to doubt.'
 
 def run_diagnosis(ds, match:float=.1, good:float=.85, near:float=.5) -> str:
     "Name all errors again, with other thresholds"
@@ -428,7 +453,7 @@ def _applies(ds, log):
         keys = {c.key for c in before} ^ {c.key for c in after}
         touched = {c.image for c in (*before, *after) if c.key in keys}
         base = truth_of(_in(images, touched), original=True)
-        def apply_to(changes): corrected(base, [c for c in changes if c.image in touched and (c.fix or {}).get('do') != 'remove_picture'])
+        def apply_to(changes): corrected(base, [c for c in _shown(changes) if c.image in touched])
         try: apply_to(after)
         except ValueError:
             if len(after) >= len(before): raise

@@ -1,10 +1,11 @@
 "The log beside a dataset: it belongs to its labels, takes nothing that cannot be applied, and an export overwrites nothing"
-import os
+import json, os
 from dataclasses import replace
 from test_browse import fo  # noqa: F401  first, because it sets the database's name
 import numpy as np, pytest
 from poselab import browse, plugin
 from poselab.audit import Finding, Findings
+from poselab.corrections import Change
 from poselab.data.datasets import read_coco, write_coco
 from poselab.data.figures import rendered_dataset
 from poselab.records import Instances, read_json
@@ -101,3 +102,57 @@ def test_labels_of_any_format_that_can_be_browsed_can_be_audited_again(built, tm
     file = next((tmp_path/'yolo').rglob('*.yaml'))
     images, _ = built(file, open_labels(file))
     assert 'doubt' in plugin.run_audit(images) or 'findings' in plugin.run_audit(images)
+
+def test_the_audit_goes_on_after_a_removed_picture_and_leaves_out_what_the_build_left_out(built, tmp_path):
+    file = write_coco(DATA, tmp_path/'labels.json')
+    doc = read_json(file)
+    doc['annotations'].append(dict(doc['annotations'][0], id=77, keypoints=[1, 2]))
+    file.write_text(json.dumps(doc))
+    images, people = built(file, read_coco(file, DATA.source, faults=[]))
+    plugin.log_of(images).append(Change(-1, IMAGE, dict(do='remove_picture'), 'twice in the set'))
+    said = plugin.run_audit(people)
+    assert 'findings' in said or 'doubt' in said
+    assert len(plugin.truth_of(images).images) == 3 # the App shows it, so that undo can bring it back
+
+def test_findings_about_the_whole_set_are_told(built, monkeypatch):
+    images, people = built(data=DATA)
+    assert plugin.whole_set(people) == []
+    found = Findings([Finding('missing', -1, -1, 'nose', .9, 1., 5., 'noses are missing')])
+    monkeypatch.setattr(plugin, 'audit', lambda *a, **k: found)
+    assert plugin.run_audit(images) == '1 findings: 1 missing'
+    images.reload()
+    assert plugin.whole_set(people) == ['noses are missing'] and plugin.finding_counts_of(images) == {}
+
+def test_a_verdict_stands_after_the_labels_are_built_again(built, monkeypatch):
+    images, people = built(data=DATA)
+    found = Findings([Finding('swap_arms', IMAGE, ANN, None, .9, 1., 5., 'crossed', dict(do='swap', keypoints=[5, 6])),
+                      Finding('box', IMAGE, ANN, None, .8, 1., 5., 'too small')])
+    monkeypatch.setattr(plugin, 'audit', lambda *a, **k: found)
+    plugin.run_audit(images)
+    plugin.respond(images, [0], 'rejected', why='he does cross them')
+    assert plugin.finding_counts_of(people) == dict(swap_arms=dict(rejected=1), box=dict(open=1))
+    images, people = built(data=DATA)
+    plugin.run_audit(images)
+    for ds in (images, people):
+        assert plugin.finding_counts_of(ds) == dict(swap_arms=dict(rejected=1), box=dict(open=1))
+        assert [t for t in ds.match({'n_findings': 1}).first().tags if t.startswith('audit')] == ['audit: box']
+
+def test_other_models_are_judged_again_by_mended_labels(fo, tmp_path): # noqa: F811
+    g = DATA.instances
+    def says(xy): return Instances.make(xy, image_id=g.image_id, id=np.arange(len(g)) + 1, score=.9, confidence=np.ones(g.visible.shape))
+    wrong = replace(DATA, instances=g.replace(keypoints=g.keypoints + 4.))
+    name = f'two_{os.getpid()}'
+    try:
+        images, people = browse.build(wrong, says(wrong.instances.keypoints), None, name, tmp_path/'media', others={'Second one': says(g.keypoints)})
+        here = people.match({'ann_id': ANN}).first()
+        before = here['oks'], here['oks_second_one'], here['agree_second_one']
+        for k,n in enumerate(DATA.schema.names):
+            if g.visible[0,k]: plugin.mend(images, (IMAGE, ANN), 'move', n, to=tuple(g.keypoints[0,k].tolist()))
+        here = plugin.pair_of(images)[1].match({'ann_id': ANN}).first()
+        assert before[0] > .99 > before[1] > .1 and here['oks_second_one'] > .99 > here['oks']
+        assert here['agree_second_one'] == pytest.approx(before[2], abs=1e-6) # of the two models, whatever the labels say
+        assert here['pred_second_one'].polylines
+        pic = plugin.pair_of(images)[0].match({'image_id': IMAGE}).first()
+        assert np.isfinite(pic['agree_second_one']) and pic['predictions_second_one'].keypoints
+        plugin.mend(images, (IMAGE, ANN), 'drop_person')
+    finally: browse.delete_built(name)

@@ -129,12 +129,13 @@ class PoseErrors(foo.Panel):
             if picture: panel.str('picture', view=types.ImageView(width='444px', alt=title), default=picture)
 
     def show_findings(self, ctx, panel):
-        counts = plugin.finding_counts_of(ctx.dataset)
-        if not counts:
+        counts, whole = plugin.finding_counts_of(ctx.dataset), plugin.whole_set(ctx.dataset)
+        for n, text in enumerate(whole): panel.md(f'**About the whole set:** {text}', name=f'whole{n}')
+        if not counts and not whole:
             panel.md('Nobody has asked the audit yet.', name='none')
             panel.btn('audit', label='Audit the labels', on_click=self.on_audit, variant='contained')
             return
-        self.plot(panel, 'findings', plugin.bars(counts, plugin.VERDICT_COLORS, 'findings'))
+        if counts: self.plot(panel, 'findings', plugin.bars(counts, plugin.VERDICT_COLORS, 'findings'))
         now = self.card(ctx)
         if not now: panel.md('Nothing is open here.', name='done'); return
         panel.md(f'{now["text"]}\n\n{now["left"]} to answer here', name='card')
