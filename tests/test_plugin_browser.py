@@ -28,8 +28,6 @@ def wait(condition, seconds=60):
 def test_click_filter_accept_undo_export(page, shown, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.delenv('POSELAB_NO_APP', raising=False)
     _, truth, rows, _, images, people, file = shown
-    plugin.run_audit(images)
-    people.reload(); images.reload()
     session = browse.open_app(people, show=False)
     session.spaces = plugin.workspace()
     try:
@@ -62,6 +60,10 @@ def test_click_filter_accept_undo_export(page, shown, tmp_path, monkeypatch):  #
         shot(page, tmp_path, 'plugin_gains')
 
         page.get_by_text('Labels', exact=True).first.click()
+        page.get_by_text('Nobody has asked the audit yet').wait_for()
+        page.get_by_role('button', name='Audit the labels').click()
+        page.get_by_text('open', exact=True).first.wait_for(timeout=60_000) # the legend of the bars
+        people.reload(); images.reload()
         before = plugin.finding_counts_of(people)['swap_arms']
         click_bar(page, 'open|swap_arms')
         count(page, before['open'])
@@ -81,6 +83,13 @@ def test_click_filter_accept_undo_export(page, shown, tmp_path, monkeypatch):  #
         wait(lambda: plugin.finding_counts_of(people)['swap_arms'] == before)
         page.wait_for_timeout(2000)
         shot(page, tmp_path, 'plugin_undone')
+        page.get_by_role('button', name='Reject').click()
+        wait(lambda: plugin.finding_counts_of(people)['swap_arms'].get('rejected'))
+        page.get_by_text('rejected: swap arms').first.wait_for()
+        page.wait_for_timeout(2000)
+        page.get_by_role('button', name='Undo').click()
+        wait(lambda: plugin.finding_counts_of(people)['swap_arms'] == before)
+        page.wait_for_timeout(2000)
         page.get_by_role('button', name='Accept').click()
         wait(lambda: plugin.finding_counts_of(people)['swap_arms'].get('accepted'))
         page.wait_for_timeout(2000)
