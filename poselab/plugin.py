@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['VERDICT_COLORS', 'PERSON', 'PREDICTION', 'OF_PICTURE', 'OF_PERSON', 'FIXES_BY_HAND', 'OPERATORS', 'bars', 'gain_bars',
-           'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'others_of', 'thresholds_of', 'log_of', 'crop_map',
-           'refresh', 'catch_up', 'new_log', 'show_findings', 'whole_set', 'run_audit', 'run_diagnosis', 'gains_of',
-           'findings_in', 'chosen', 'respond', 'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of',
-           'view_of', 'before_after', 'in_words', 'card', 'card_picture', 'form', 'predicted', 'workspace', 'run']
+           'pair_of', 'schema_of', 'truth_of', 'predictions_of', 'others_of', 'thresholds_of', 'log_of', 'refresh',
+           'catch_up', 'new_log', 'show_findings', 'whole_set', 'run_audit', 'run_diagnosis', 'gains_of', 'findings_in',
+           'chosen', 'respond', 'mend', 'take_back', 'export', 'error_counts_of', 'finding_counts_of', 'view_of',
+           'before_after', 'in_words', 'card', 'card_picture', 'form', 'predicted', 'workspace', 'run']
 
 # %% ../nbs/26b_plugin.ipynb #c002
 import base64, hashlib, json
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 import cv2, numpy as np
 from .audit import CHECKS, Finding, Limits, audit
-from .browse import OPEN, PlainLabels, VISIBLE_WORDS, WRONG, audit_tag, from_rel, to_rel
+from .browse import OPEN, PlainLabels, VISIBLE_WORDS, WRONG, audit_tag, crop_place, from_rel, to_rel
 from .browse import _Job, _finding_labels, _image_fields, _kept_schema, _person_fields
 from .corrections import Change, ChangeLog, _check_out, answer, corrected, export_coco, remedy, spare, write_corrected
 from .compare import compare
@@ -179,33 +179,7 @@ def _keep_originals(view):
     new = {n: text(i) for n,i,kept in zip(*view.values(['id', 'image_id', 'original'])) if kept is None}
     if new: view._dataset.set_values('original', new, key_field='id')
 
-def crop_map(
-    xy:np.ndarray, # points in the image, (M, 2), px
-    at:np.ndarray, # the same in the crop, (M, 2), fractions
-) -> tuple: # scale, x and y: at = scale*xy + (x, y)
-    "Where a crop lies in its image; clipped points do not count, None where too few are left"
-    ok = (np.isfinite(xy) & np.isfinite(at) & (at > 1e-6) & (at < 1 - 1e-6)).all(-1)
-    if ok.sum() < 2 or np.ptp(xy[ok], axis=0).max() < 1: return None
-    n,one = ok.sum(),np.ones((ok.sum(), 1))
-    A = np.block([[xy[ok][:,:1], one, 0*one], [xy[ok][:,1:], 0*one, one]])
-    return tuple(np.linalg.lstsq(A, at[ok].T.ravel(), rcond=None)[0].tolist())
-
-def _keep_crops(view, truth, pred):
-    "Remember where each crop lies, while its drawings still are the original ones"
-    new,rows = {},view.values(['id', 'crop', 'ann_id', 'det_id', 'truth_joints.keypoints.points', 'pred_joints.keypoints.points'])
-    for sample,crop,ann,det,true,guess in zip(*rows):
-        if crop is not None: continue
-        known = [(g.keypoints[g.id == n][0], np.array(at[0], float)) for g,n,at in ((truth.instances, ann, true), (pred, det, guess))
-                 if at and n in g.id]
-        new[sample] = json.dumps(crop_map(*map(np.concatenate, zip(*known))) if known else None)
-    if new: view._dataset.set_values('crop', new, key_field='id')
-
-def _placing(crop, info): # crop: as text
-    "px -> fractions of a crop"
-    scale,*corner = json.loads(crop or 'null') or (1/max(info.width, 1), 0., 0.)
-    return lambda xy: np.clip(scale*np.asarray(xy, float) + corner, 0, 1)
-
-# %% ../nbs/26b_plugin.ipynb #c020
+# %% ../nbs/26b_plugin.ipynb #c019
 OF_PICTURE = ('ground_truth', 'gt_boxes', 'predictions', 'prediction_limbs', 'joint_errors', 'error_lines', 'min_oks', 'n_err',
               *(f'n_{x}' for x in (*WRONG, 'missed', 'duplicate', 'background')))
 OF_PERSON = ('truth', 'truth_joints', 'pred', 'pred_joints', 'joint_errors', 'error_lines', 'status', 'worst', 'oks', 'area',
@@ -231,7 +205,7 @@ def _person_now(plain, job, image, ann, det, crop):
     if p >= 0: q = int(d.gt_det[p])
     if p < 0 and q < 0: return dict.fromkeys((*OF_PERSON[:6], *_fields(job)[1][len(OF_PERSON):])) | dict(status='removed', worst='removed')
     info = d.truth.info(image)
-    found = _person_fields(plain, job, p, q, _placing(crop, info), (info.width, info.height), 0.)
+    found = _person_fields(plain, job, p, q, crop_place(crop), (info.width, info.height), 0.)
     return _numbered({k: found[k] for k in _fields(job)[1]}, d.pred)
 
 def _update(ds, ids, rows):
@@ -241,7 +215,7 @@ def _update(ds, ids, rows):
     now = dict(last_modified_at=datetime.now(timezone.utc).replace(tzinfo=None))
     if len(ids): ds._bulk_write([UpdateOne(dict(_id=ObjectId(i)), {'$set': row | now}) for i,row in zip(ids, rows)], ids=list(ids))
 
-# %% ../nbs/26b_plugin.ipynb #c021
+# %% ../nbs/26b_plugin.ipynb #c020
 def _judge(view, said, gone=()): # gone: (image id, annotation id) of people who were removed
     "Carry verdicts onto findings, close those of removed people; a sample's checks, tags and numbers are of those that are open"
     if not view.has_field('findings.keypoints.finding_id'): return
@@ -260,21 +234,23 @@ def _judge(view, said, gone=()): # gone: (image id, annotation id) of people who
 
 def _tags(old, checks): return [t for t in old or () if not t.startswith(audit_tag(''))] + [audit_tag(c) for c in checks]
 
-# %% ../nbs/26b_plugin.ipynb #c022
+# %% ../nbs/26b_plugin.ipynb #c021
 def _in(ds, image_ids): # a view of these pictures
     from fiftyone import ViewField as F
     return ds.match(F('image_id').is_in([int(i) for i in image_ids]))
 
-def _ready(fo, *datasets):
+def _ready(fo, images, people):
     "Declare our fields, so that filters know them"
     fields = dict(findings=dict(ftype=fo.EmbeddedDocumentField, embedded_doc_type=fo.Keypoints), n_findings=dict(ftype=fo.IntField),
                   checks=dict(ftype=fo.ListField, subfield=fo.StringField), chance=dict(ftype=fo.FloatField),
-                  original=dict(ftype=fo.StringField), crop=dict(ftype=fo.StringField))
-    for ds in datasets:
+                  original=dict(ftype=fo.StringField))
+    if len(people) and not people.has_field('crop'):
+        raise ValueError(f'{people.name} was built by an older poselab, which did not keep where its crops lie: build it again (poselab browse).')
+    for ds in (images, people):
         for name,kind in fields.items():
             if not ds.has_field(name): ds.add_sample_field(name, **kind)
 
-# %% ../nbs/26b_plugin.ipynb #c023
+# %% ../nbs/26b_plugin.ipynb #c022
 def _shown(changes): # a removed picture stays in the App, so that undo can bring it back
     return [c for c in changes if (c.fix or {}).get('do') != 'remove_picture']
 
@@ -291,7 +267,6 @@ def refresh(
     changes,touched = log.standing(),sorted({r['image'] for r in log.rows() if 'undo' not in r})
     pics,persons = (_in(x, touched if image_ids is None else image_ids) for x in (images, people))
     _ready(fo, images, people)
-    _keep_crops(_in(people, touched), truth_of(_in(images, touched)), predictions_of(_in(images, touched)))
     _keep_originals(_in(images, touched))
     base = truth_of(pics, original=True)
     mine = [c for c in _shown(changes) if c.image in base._place]
@@ -310,7 +285,7 @@ def refresh(
     images.save()
     return len(pics)
 
-# %% ../nbs/26b_plugin.ipynb #c024
+# %% ../nbs/26b_plugin.ipynb #c023
 def catch_up(ds) -> int: # pictures shown again
     "After a build, or after somebody else's changes: show the log where the dataset does not"
     images,_ = pair_of(ds)
@@ -328,7 +303,7 @@ def new_log(ds) -> str: # what to tell
     if len(_in(images, touched)): refresh(ds, touched)
     return f'A new log begins; the old one is {aside}.' if aside else 'There is no log yet: the first correction begins one.'
 
-# %% ../nbs/26b_plugin.ipynb #c026
+# %% ../nbs/26b_plugin.ipynb #c025
 def _set_findings(ds, rows): # per sample: Keypoints, and [(number, Finding)]
     "Findings, and what can be filtered and sorted by, in one go"
     checks = [list(dict.fromkeys(f.check for _,f in found)) for _,found in rows]
@@ -338,7 +313,7 @@ def _set_findings(ds, rows): # per sample: Keypoints, and [(number, Finding)]
     ds.set_values('chance', [max((float(f.chance) for _,f in found), default=0.) for _,found in rows])
     ds.set_values('tags', [_tags(old, new) for old,new in zip(ds.values('tags'), checks)])
 
-# %% ../nbs/26b_plugin.ipynb #c027
+# %% ../nbs/26b_plugin.ipynb #c026
 def show_findings(
     ds, # either of build's two datasets
     data:PoseData, # what was audited
@@ -351,15 +326,13 @@ def show_findings(
     of,here = {},SimpleNamespace(truth=data)
     for n,f in enumerate(findings):
         for who in {(f.image_id, None), (f.image_id, f.person)}: of.setdefault(who, []).append((n, f))
-    doubted = _in(people, {i for i,p in of if p is not None})
-    _keep_crops(doubted, truth_of(_in(images, {i for i,_ in of})), predictions_of(_in(images, {i for i,_ in of})))
     rows = zip(*images.values(['image_id', 'metadata.width', 'metadata.height']))
     sheets = [(of.get((i, None), []), lambda xy, size=size: to_rel(xy, size), size) for i,*size in rows]
     _set_findings(images, [(_finding_labels(fo, here, found, place, size), found) for found,place,size in sheets])
     tiles = []
     for i,ann,crop in zip(*people.values(['image_id', 'ann_id', 'crop'])):
         found,info = of.get((i, ann), []) if ann >= 0 else [],data.info(i)
-        tiles.append((_finding_labels(fo, here, found, _placing(crop, info), (info.width, info.height)), found))
+        tiles.append((_finding_labels(fo, here, found, crop_place(crop), (info.width, info.height)), found))
     _set_findings(people, tiles)
     images.info['whole_set'] = [f.why for f in findings if f.image_id < 0]
     images.save()
@@ -370,7 +343,7 @@ def whole_set(ds) -> list: # in words
     "Findings about no picture in particular"
     return pair_of(ds)[0].info.get('whole_set') or []
 
-# %% ../nbs/26b_plugin.ipynb #c028
+# %% ../nbs/26b_plugin.ipynb #c027
 def run_audit(ds, least:float=.2) -> str: # what to tell
     "Ask the audit about the labels as they stand; the predictions are its second opinion"
     images,_ = pair_of(ds)
@@ -404,7 +377,7 @@ def gains_of(ds) -> dict: # as from `ap_gains`
 
 def _diagnosis(images): return diagnose(truth_of(images), predictions_of(images), thresholds_of(images))
 
-# %% ../nbs/26b_plugin.ipynb #c030
+# %% ../nbs/26b_plugin.ipynb #c029
 def _joint(label): return (label['joint'] if label.has_field('joint') else None) or None
 
 def _finding(label, image):
@@ -445,7 +418,7 @@ def chosen(
     if people and not findings: findings = [n for who in people for n,*_ in findings_in(ds, [who[0]], ann_id=who[1], verdict='open')]
     return dict(people=list(dict.fromkeys(people)), findings=list(dict.fromkeys(findings)))
 
-# %% ../nbs/26b_plugin.ipynb #c031
+# %% ../nbs/26b_plugin.ipynb #c030
 def _applies(ds, log):
     "Raises where what would stand cannot be applied: a line that cannot be shown must not be written"
     images,before = pair_of(ds)[0],log.standing()
@@ -477,7 +450,7 @@ def respond(
     refresh(ds, {f.image_id for f in found})
     return f'{verdict}: {found[0].check.replace("_", " ")}' + (f' and {len(found) - 1} more' if len(found) > 1 else '')
 
-# %% ../nbs/26b_plugin.ipynb #c032
+# %% ../nbs/26b_plugin.ipynb #c031
 def mend(
     ds, # either of build's two datasets
     who:tuple, # image id, annotation id
@@ -499,7 +472,7 @@ def mend(
     refresh(ds, [who[0]])
     return f'{do.replace("_", " ")} {", ".join(keypoints).replace("_", " ")}'.strip() + f': person {who[1]}'
 
-# %% ../nbs/26b_plugin.ipynb #c033
+# %% ../nbs/26b_plugin.ipynb #c032
 def take_back(ds, key:str=None, by:str=None) -> str: # what to tell
     "Undo the last change that stands, or the one with this key"
     log = log_of(ds, by)
@@ -528,7 +501,7 @@ def export(
     done = export_coco(file, changes, out)
     return f'{done["out"]}: {done["changed"]} annotations changed, {done["removed"]} removed; why is in {Path(done["log"]).name}'
 
-# %% ../nbs/26b_plugin.ipynb #c035
+# %% ../nbs/26b_plugin.ipynb #c034
 def error_counts_of(ds) -> dict: # joint -> {error: number}
     "Wrong keypoints by name and kind"
     images,_ = pair_of(ds)
@@ -564,7 +537,7 @@ def view_of(
     view = ds.filter_labels('joint_errors', (F('label') == part) & one if row else F('label') == part)
     return view.filter_labels('error_lines', (F('error') == part) & one if row else F('error') == part)
 
-# %% ../nbs/26b_plugin.ipynb #c037
+# %% ../nbs/26b_plugin.ipynb #c036
 @lru_cache(1)
 def _cases(name, *state): # lines of the log, stamp of the build, thresholds: with another one ask again
     import fiftyone as fo
@@ -588,7 +561,7 @@ def _address(img): # a picture as an address that needs no file
     data = cv2.imencode('.jpg', img[...,::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
     return 'data:image/jpeg;base64,' + base64.b64encode(data).decode()
 
-# %% ../nbs/26b_plugin.ipynb #c039
+# %% ../nbs/26b_plugin.ipynb #c038
 def in_words(fix:dict, names:list) -> str: # names of keypoints
     "A remedy for people"
     if not fix: return 'none: look at it'
@@ -613,7 +586,7 @@ def card(
     text = f'**{f.check.replace("_", " ")}**, {f.chance:.0%}, person {f.person}, {verdict}\n\n{f.why}\n\nRemedy: {in_words(f.fix, names)}'
     return dict(finding_id=n, text=text, image=f.image_id, ann_id=f.person, left=len(found))
 
-# %% ../nbs/26b_plugin.ipynb #c041
+# %% ../nbs/26b_plugin.ipynb #c040
 def card_picture(
     ds, # either of build's two datasets
     finding:int, # finding_id
@@ -634,7 +607,7 @@ def card_picture(
     tiles = [paint_pose(tile, apply(M, g.keypoints[0]), g.visible[0], now.schema, thickness=2) if len(g) else tile for g in poses]
     return _address(np.hstack([x for t in tiles for x in (t, np.full((size, 4, 3), 255, np.uint8))][:-1]))
 
-# %% ../nbs/26b_plugin.ipynb #c043
+# %% ../nbs/26b_plugin.ipynb #c042
 def _field(name, kind, label, default=None, choices=None): return dict(name=name, kind=kind, label=label, default=default, choices=choices)
 
 FIXES_BY_HAND = dict(swap='exchange left and right', move='move a keypoint', drop='drop a keypoint',
@@ -674,7 +647,7 @@ def predicted(ds, who:tuple, keypoint:str) -> tuple: # x, y in px; (0, 0) where 
     names = d.truth.schema.names
     return tuple(d.pred.keypoints[q,names.index(keypoint)].round(1).tolist()) if q >= 0 and keypoint in names else (0., 0.)
 
-# %% ../nbs/26b_plugin.ipynb #c044
+# %% ../nbs/26b_plugin.ipynb #c043
 def workspace(): # fiftyone.Space, for `session.spaces`
     "The grid, and the panel beside it"
     import fiftyone as fo

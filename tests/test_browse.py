@@ -537,3 +537,10 @@ def test_the_command_takes_other_formats_and_says_so_where_there_is_no_network(f
     monkeypatch.setattr(fiftyone.zoo, 'download_zoo_dataset', offline)
     got = CliRunner().invoke(main, ['browse', 'coco-2017', '--most', '5', '--no-open'])
     assert got.exit_code == 2 and 'coco-2017 cannot be fetched' in got.output and 'coco-2017' not in browse.list_built()
+
+
+def test_a_crop_knows_where_it_lies_in_its_image():
+    M = np.array([[.4, 0, -20.], [0, .4, 7.]])
+    xy = np.array([[100., 50.], [300., 20.], [-900., 9000.]])
+    want = np.clip((xy*.4 + [-20, 7] + .5)/browse.CROP, 0, 1)
+    np.testing.assert_allclose(browse.crop_place(browse.crop_text(M))(xy), want, atol=1e-12)

@@ -53,11 +53,6 @@ def test_the_waterfall_adds_up():
     ends = dict(zip(fall['y'], np.add(fall['base'], fall['x'])))
     assert ends['as it is'] == pytest.approx(gains['ap']) and all(ends[k] == pytest.approx(v) for k, v in gains['steps'].items())
 
-def test_a_crop_is_found_again_from_points_known_in_both():
-    xy = np.random.default_rng(0).uniform(0, 300, (9, 2))
-    np.testing.assert_allclose(plugin.crop_map(xy, np.clip(xy*.004 + [-.1, .3], 0, 1)), (.004, -.1, .3), atol=1e-9)
-    assert plugin.crop_map(xy*np.nan, xy) is None and plugin.crop_map(xy[:1], xy[:1]/400) is None
-
 
 # --- out of the dataset ---------------------------------------------------------------------------------------
 
@@ -191,9 +186,9 @@ def test_accept_mends_the_person_in_place_reject_does_not_and_undo_brings_all_ba
     np.testing.assert_allclose(mine.keypoints[0], np.where(clean.instances.visible[row][:, None] > 0, clean.instances.keypoints[row], 0), atol=.01)
     s = person(people, f.person)
     assert s.oks > oks and f.check not in s['checks'] and s.filepath == tile and people.values('id') == ids
-    at = np.array(s.truth_joints.keypoints[0].points)
-    scale = plugin.crop_map(mine.keypoints[0], at)
-    assert scale is not None and plugin.finding_counts_of(images)['swap_arms']['accepted'] == 1
+    at, on = np.array(s.truth_joints.keypoints[0].points), mine.visible[0] > 0
+    np.testing.assert_allclose(at[on], browse.crop_place(s.crop)(mine.keypoints[0])[on], atol=1e-9)
+    assert plugin.finding_counts_of(images)['swap_arms']['accepted'] == 1
     others = now.instances.id != f.person
     np.testing.assert_allclose(now.instances.keypoints[others], was.keypoints[others], atol=1e-9)
 

@@ -156,3 +156,10 @@ def test_other_models_are_judged_again_by_mended_labels(fo, tmp_path): # noqa: F
         assert np.isfinite(pic['agree_second_one']) and pic['predictions_second_one'].keypoints
         plugin.mend(images, (IMAGE, ANN), 'drop_person')
     finally: browse.delete_built(name)
+
+def test_a_build_of_an_older_version_is_sent_back(built):
+    images, people = built(data=DATA)
+    people.delete_sample_field('crop')
+    with pytest.raises(ValueError, match='older poselab.*build it again'): plugin.run_audit(images)
+    images, people = built(data=DATA)
+    assert people.has_field('crop')
