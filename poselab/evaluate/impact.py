@@ -566,10 +566,10 @@ def _gain_lines(gains, title):
 
 def _count_lines(rows, first, more=()): # rows of counts; more: columns before the errors
     head = f'  {first:16}' + ''.join(f'{c:>11}' for c in (*more, *KEYPOINT_ERRORS))
-    total = lambda r: max(sum(r[e] for e in KEYPOINT_ERRORS), 1)
+    def share(r, e): n = sum(r[e] for e in KEYPOINT_ERRORS); return f'{100*r[e]/n:>10.1f}%' if n else f'{"–":>11}'
     value = lambda r, c: _number(r[c]) if c == 'ap' else str(r[c])
     return [head] + [f'  {r[first] + "*"*r["few"]:16}' + ''.join(f'{value(r, c):>11}' for c in more)
-                     + ''.join(f'{100*r[e]/total(r):>10.1f}%' for e in KEYPOINT_ERRORS) for r in rows]
+                     + ''.join(share(r, e) for e in KEYPOINT_ERRORS) for r in rows]
 
 def impact_lines(
     report:dict, # as from `impact_report`
@@ -581,5 +581,7 @@ def impact_lines(
            f'scoring errors: {r["scoring"]["count"]}', '', *_gain_lines(r['gains'], 'gained by mending')]
     if 'legacy' in r: out += ['', *_gain_lines(r['legacy'], 'gained as in the code of Ronchi and Perona')]
     out += ['', *_count_lines(r['errors'], 'keypoint', ('labelled',))]
-    for name,rows in r['breakdown'].items(): out += ['', name, *_count_lines(rows, 'cell', ('people', 'missed', 'ap'))]
+    for name,rows in r['breakdown'].items():
+        empty = ', '.join(c['cell'] for c in rows if not c['people'])
+        out += ['', name + f' (nobody: {empty})'*bool(empty), *_count_lines([c for c in rows if c['people']], 'cell', ('people', 'missed', 'ap'))]
     return out + ['', f'* fewer than {FEW} people']
