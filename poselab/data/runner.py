@@ -4,13 +4,15 @@
 
 # %% auto #0
 __all__ = ['Gait', 'random_gait', 'Steps', 'draw_steps', 'ankle_over_sole', 'foot_pitch', 'on_floor', 'in_air', 'ankle_path',
-           'pelvis_height', 'bend_leg', 'Run', 'run_motion']
+           'pelvis_height', 'bend_leg', 'Run', 'run_motion', 'rendered_runners']
 
 # %% ../../nbs/04a_runner.ipynb #c003
 from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.interpolate import CubicSpline
-from .figures import (JOINTS, Body, Camera, Motion, forward, pose_points, random_dancer)
+from .figures import JOINTS, Body, Camera, Motion, forward, pose_points, random_dancer, render_clip
+from ..records import Instances, MemorySource, PoseData
+from ..schema import load_schema
 
 # %% ../../nbs/04a_runner.ipynb #c010
 @dataclass(frozen=True)
@@ -237,3 +239,23 @@ def run_motion(
     p = pose_points(j, g, body)
     camera = camera or Camera(10., 1.).fit(p.reshape(-1, 3), size, .78)
     return Run('run', fps, tuple(size), camera.project(p), p, j, rotations, g, g, (), dancer, camera, gait, steps)
+
+# %% ../../nbs/04a_runner.ipynb #c041
+def rendered_runners(
+    n:int, # pictures
+    seed:int=0, # another seed, another data set
+    size:tuple=(192,192), # (width, height), px
+    off_side:float=35., # how far a runner turns from the side view at most, degrees
+    split:str='', # written into every ImageInfo
+) -> PoseData: # four pictures of each runner, one person in each
+    "Pictures of runners, painted at once"
+    rng,images,rows,pixels = np.random.default_rng((seed, 12)),[],[Instances.empty(load_schema('rendered').num_keypoints)],{}
+    for c in range(-(-n//4)):
+        gait,turn = random_gait(rng),rng.choice([-90., 90.]) + rng.uniform(-off_side, off_side)
+        one,fps = (seed + 1)*100_000 + c,gait.cadence/60*rng.uniform(1.4, 1.6)
+        frames,film = render_clip(run_motion(gait, 4/fps, fps, one, one, turn, size=size), one)
+        for im,img in list(zip(film.images, frames))[:n - len(images)]:
+            rows.append(film.of(im.id).replace(image_id=len(images) + 1, id=np.array([len(images) + 1]), track_id=np.array([c + 1])))
+            images.append(replace(im, id=len(images) + 1, file=f'{seed}/{im.file}', split=split, video=f'{seed}-{c:05d}'))
+            pixels[images[-1].file] = img
+    return PoseData('rendered runners', load_schema('rendered'), images, Instances.cat(rows), MemorySource(pixels))
