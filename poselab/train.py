@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTIMIZERS', 'RENDERED_VAL_SEED', 'OWN', 'RECIPES', 'CROWD_ANCHORS', 'Recipe', 'EpochSampler', 'TopDownDataset',
-           'training_data', 'split_films', 'views', 'PoseDataModule', 'resized', 'first_model', 'look',
+           'training_data', 'split_films', 'views', 'PoseDataModule', 'resized', 'take_over', 'first_model', 'look',
            'nearest_people', 'PoseModule', 'learning_rate', 'optimizer_for', 'trainer_for', 'fit', 'known_then',
            'history', 'save_own', 'trained']
 
@@ -28,9 +28,11 @@ from .data.clips import ClipDataset, rendered_clips, to_card
 from .data.datasets import read_any, read_lspet
 from .data.figures import rendered_dataset
 from .data.mosaic import MOSAIC, MosaicDataset
+from .data.runner import rendered_runners
 from .codecs.heatmap import Heatmap
 from .codecs.simcc import SimCC
 from .models.hrnet import HRNET_LAB
+from .models.rhpnet import RHPNET_LAB
 from .models.rtmpose import LAB, RTMPose
 from .models.vit import VIT_LAB
 from .models.yolopose import YOLOPOSE_LAB
@@ -43,7 +45,7 @@ OPTIMIZERS = dict(adamw=torch.optim.AdamW, adam=torch.optim.Adam, rmsprop=torch.
 @dataclass(frozen=True)
 class Recipe:
     "Everything that decides how a training run ends"
-    data:str = 'rendered' # 'rendered', 'clips' (rendered films), 'lspet', or a file of keypoints
+    data:str = 'rendered' # 'rendered', 'clips' (rendered films), 'runners' (rendered too), 'lspet', or a file of keypoints
     card:str = 'rendered' # data card that names the keypoints
     model:object = LAB # configuration of the network
     start:str = '' # weights to begin with, by name or file; none for a random start
@@ -126,6 +128,8 @@ def training_data(
     if recipe.data == 'rendered':
         return rendered_dataset(recipe.images, 1000 + recipe.seed, split='train'), rendered_dataset(300, RENDERED_VAL_SEED, split='val')
     if recipe.data == 'lspet': return read_lspet(split='train'), read_lspet(split='val')
+    if recipe.data == 'runners':
+        return rendered_runners(recipe.images, 1000 + recipe.seed, split='train'), rendered_runners(200, RENDERED_VAL_SEED, split='val')
     if recipe.data == 'clips': # five pictures each
         return (rendered_clips(math.ceil(recipe.images/5), 1000 + recipe.seed, card=recipe.card, split='train'),
                 rendered_clips(60, RENDERED_VAL_SEED, card=recipe.card, split='val'))
@@ -210,15 +214,33 @@ def _stretched(model, new):
     return state
 
 # %% ../nbs/23_train.ipynb #c022
+def take_over(
+    net:torch.nn.Module, # changed in place
+    donor:torch.nn.Module, # trained
+    name:str='this donor', # of the donor's weights, for whoever has to choose others
+) -> list: # names of the tensors that it gave
+    "Give a network the backbone of another, as far as it has the same"
+    have,own = (m.backbone.state_dict() if hasattr(m, 'backbone') else {} for m in (donor, net))
+    fits = {k: v for k,v in have.items() if k in own and own[k].shape == v.shape}
+    if len(fits) <= len(have)/2:
+        raise ValueError(f'{name} is another network: {len(fits)} of the {len(have)} tensors of its backbone fit; channels, modules and blocks must agree.')
+    net.backbone.load_state_dict(fits, strict=False)
+    return list(fits)
+
 def first_model(
     recipe:Recipe,
 ) -> torch.nn.Module:
-    "The network before the first step: random, or the weights that the recipe starts from"
+    "The network before the first step: random, the weights that the recipe starts from, or random behind their backbone"
+    if not recipe.start and getattr(recipe.model, 'frozen', False):
+        raise ValueError('A frozen backbone of random numbers stays one: give weights to start from, whose backbone it takes (--start rendered-vit, or a '
+                         'file; page 18b_checkpoints reads those of ViTPose).')
     if not recipe.start: return network(recipe.model)
     found = load_weights(recipe.start).model.train()
-    if type(found.cfg) is not type(recipe.model) or replace(found.cfg, input_size=recipe.model.input_size) != recipe.model:
-        raise ValueError(f'{recipe.start} is another network than the recipe asks for: start from weights of the same shape.')
-    return found if found.cfg == recipe.model else resized(found, recipe.model.input_size)
+    if type(found.cfg) is type(recipe.model) and replace(found.cfg, input_size=recipe.model.input_size) == recipe.model:
+        return found if found.cfg == recipe.model else resized(found, recipe.model.input_size)
+    net = network(recipe.model)
+    take_over(net, found, recipe.start)
+    return net
 
 # %% ../nbs/23_train.ipynb #c024
 def look(
@@ -441,6 +463,8 @@ RECIPES['lspet-hrnet'] = replace(RECIPES['lspet'], model=replace(HRNET_LAB, bloc
     epochs=36, batch=32, lr=2e-3, flat=.3, augment=replace(RECIPES['lspet'].augment, padding=1.1))
 RECIPES['lspet-hrnet-2'] = replace(RECIPES['lspet-hrnet'], start='runs/train-lspet-hrnet/weights.safetensors', epochs=14, lr=1e-3, warmup=100, flat=.2, mild=.7,
     seed=1, model=replace(RECIPES['lspet-hrnet'].model, input_size=(192,192)))
+RECIPES['runners'] = replace(RECIPES['rendered-hrnet'], data='runners', model=RHPNET_LAB, start='rendered-hrnet', images=4000, epochs=20, lr=1e-3, flat=.35, mild=.7,
+    augment=AugmentConfig(half_body=0., scale=(.75, 1.3), angle=.3, padding=1.1))
 RECIPES['rendered-vit'] = replace(RECIPES['rendered'], model=VIT_LAB, epochs=14, images=3000, batch=32, lr=1e-3, warmup=150, flat=.3, ema=.995, clip=1., aux=0.,
     precision='32-true', augment=AugmentConfig(half_body=0., scale=(.75, 1.3), angle=.6, padding=1.2))
 CROWD_ANCHORS = (((16.5, 44.5), (30.8, 44.9), (20.9, 68.6)), ((29.8, 66.8), (46.4, 63.7), (30.7, 100.6)), ((43.4, 100.3), (65., 87.6), (58.4, 144.4)),
