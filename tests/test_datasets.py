@@ -61,6 +61,29 @@ def test_results_come_back_as_they_were(tmp_path, data):
     back = read_results(write_results(p, tmp_path/'r.json'), data)
     for n in ('keypoints', 'image_id', 'score', 'confidence', 'track_id'): np.testing.assert_array_equal(getattr(back, n), getattr(p, n))
 
+def test_a_models_own_boxes_come_back_and_others_lie_around_the_keypoints(tmp_path):
+    p = Instances.make(np.random.default_rng(0).uniform(0, 90, (4, 17, 2)).round(2), image_id=1, score=.5, confidence=.5)
+    p = p.replace(bbox=p.bbox + np.array([[0]*4, [-3, -4, 6, 9.12], [np.nan]*4, [2, 2, -5, -5]]))
+    rows = read_json(write_results(p, tmp_path/'r.json'))
+    assert ['bbox' in r for r in rows] == [False, True, False, True]
+    back = read_results(tmp_path/'r.json', COCO)
+    np.testing.assert_allclose(back.bbox[[0, 1, 3]], p.bbox[[0, 1, 3]], atol=1e-4)
+    assert np.isfinite(back.bbox).all() and not any('bbox' in e for e in back.extra)
+
+def test_results_of_another_category_are_refused_or_said(tmp_path):
+    truth = read_coco(save(tmp_path/'t.json', document(person())))
+    row = dict(image_id=1, keypoints=[5, 5, .5]*17, score=.9)
+    mixed = save(tmp_path/'mixed.json', [row | dict(category_id=1), row, row | dict(category_id=18)])
+    with pytest.raises(ValueError, match=r'result number 2 .*has category_id 18; the people of t are category 1'): read_results(mixed, truth)
+    assert len(read_results(mixed, truth, faults=[])) == 2
+    with pytest.warns(UserWarning, match=r'other\.json: every row has category_id 0'):
+        assert len(read_results(save(tmp_path/'other.json', [row | dict(category_id=0)]*2), truth)) == 2
+
+def test_what_is_left_out_says_whose_it_was(tmp_path):
+    faults = []
+    read_coco(save(tmp_path/'t.json', document(person(), person(id=7, area=-1))), faults=faults)
+    assert [(f.image_id, f.person) for f in faults] == [(1, 7)] and 'annotation 7' in faults[0]
+
 def test_coordinates_are_rounded_not_cut(tmp_path):
     data = PoseData('x', COCO, [ImageInfo(1, 'a', 100, 100)], Instances.make(np.full((1, 17, 2), 10.996), image_id=1, bbox=[[0, 0, 50, 50]]))
     assert read_json(write_coco(data, tmp_path/'a.json'))['annotations'][0]['keypoints'][:3] == [11, 11, 2]
