@@ -147,6 +147,8 @@ def test_the_explorer_answers_its_controls_and_reads_a_file():
     for bad in (b'', b'words', png[:20]):
         before = screen.value; bring(bad)
         assert 'no picture' in words.value and picture.value == 'my own' and screen.value == before
+    bring(cv2.imencode('.png', np.zeros((7200, 7200), np.uint8))[1].tobytes())
+    assert '7200×7200 px; take one of at most 50 million' in words.value and screen.value == before
 
 def test_the_explorer_brings_pictures_of_its_own():
     pytest.importorskip('ipywidgets')

@@ -1,10 +1,10 @@
 "Masks, sampling and deformable attention of paper 004"
-import math
-import pytest, torch
+import math, time
+import cv2, numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from poselab.modules.counts import count_params
-from poselab.modules.motion import (SAMPLERS, ADCBlock, CrossAttention, DeformableConv, DeformableCrossAttention, TokenReduction, grid_points, human_mask,
-                                    keypoint_map, keypoint_mask, sample, sampling_explorer, sampling_numbers)
+from poselab.modules.motion import (SAMPLERS, ADCBlock, CrossAttention, DeformableConv, DeformableCrossAttention, TokenReduction, frame_pair, grid_points,
+                                    human_mask, keypoint_map, keypoint_mask, pair_tokens, read_upload, sample, sampling_explorer, sampling_numbers, seeker)
 
 def seeded(*shape, seed=0): return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
@@ -201,14 +201,75 @@ def test_a_query_looks_within_its_reach_and_takes_everything_from_somewhere():
         for reach in (1.5, 10.):
             n = sampling_numbers(*cell, reach=reach)
             assert (n['at'] - n['query']).abs().max() <= reach + 1e-5 and n['weights'].sum().item() == pytest.approx(1, abs=1e-5)
-            assert n['picture'].shape == (256, 192, 3) and n['picture'].dtype.name == 'uint8' and len(n['frames']) == 3
+            assert n['picture'].shape == (512, 384, 3) and n['picture'].dtype.name == 'uint8' and 0 <= n['share'] <= 1 + 1e-5
     assert not (sampling_numbers(12, 10)['picture'] == sampling_numbers(18, 22)['picture']).all()
     with pytest.raises(ValueError, match=r'\(24, 0\).*24×32'): sampling_numbers(24, 0)
+    with pytest.raises(ValueError, match="'dog'.*astronaut"): sampling_numbers(picture='dog')
 
-def test_the_widget_moves_its_picture():
+def test_what_the_viewer_shows_is_a_real_deformable_cross_attention():
+    m,z,size = pair_tokens(*frame_pair('dancer 1')); net = seeker()
+    with torch.no_grad(): at,weights,_ = net.dca.attend(net.x(m), net.z(z), size)
+    n = sampling_numbers(7, 9, picture='dancer 1')
+    torch.testing.assert_close(n['at'], at[0, 9*24 + 7]); torch.testing.assert_close(n['weights'], weights[0, 9*24 + 7, :, 0])
+    cells = [(c, r) for c in (4, 9, 14, 19) for r in (8, 16, 24)]
+    made,fitted = ([sampling_numbers(*q, picture='dancer 1', steps=s) for q in cells] for s in (0, 120))
+    torch.testing.assert_close(*(s['at'] - s['query'] for s in made[:2])) # as made, every query looks alike
+    assert np.mean([s['share'] for s in fitted]) > 1.5*np.mean([s['share'] for s in made])
+
+def test_the_fit_is_the_same_every_time_and_leaves_the_dice_alone():
+    torch.manual_seed(3); state = torch.get_rng_state()
+    a = seeker.__wrapped__(3); b = seeker.__wrapped__(3)
+    assert torch.equal(state, torch.get_rng_state()) and all(torch.equal(p, q) for p,q in zip(a.parameters(), b.parameters()))
+
+@pytest.mark.parametrize('shape', [(40, 90), (1, 500), (3000, 2), (256, 256)])
+def test_a_picture_of_any_shape_has_a_second_frame(shape):
+    first,second = frame_pair(np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8))
+    assert first.shape == second.shape and max(first.shape) == 256 and not any(s % 8 for s in first.shape[:2])
+    n = sampling_numbers(0, 0, picture=np.zeros((*shape, 3), np.uint8)) # nothing changes anywhere
+    assert np.isfinite(n['share']) and torch.isfinite(n['at']).all()
+
+def test_a_huge_picture_in_a_small_file_is_refused_before_it_is_decoded(monkeypatch):
+    def decode(*args): raise AssertionError('decoded')
+    huge = {n: cv2.imencode('.png', np.zeros((n, n), np.uint8))[1].tobytes() for n in (7100, 14000)}
+    wide = cv2.imencode('.jpg', np.zeros((60000, 900), np.uint8))[1].tobytes()
+    monkeypatch.setattr(cv2, 'imdecode', decode)
+    for data,said in ((huge[7100], '7100×7100 px; take one of at most 50 million'), (huge[14000], 'more than 170 million px; take one of at most 50'), (wide, '900×60000 px')):
+        assert len(data) < 8*2**20
+        with pytest.raises(ValueError, match=said): read_upload(data)
+
+def test_a_picture_that_is_brought_is_as_it_is_or_as_large_as_asked():
+    img = np.random.default_rng(0).integers(0, 255, (90, 130, 3), np.uint8)
+    data = cv2.imencode('.png', img[..., ::-1])[1].tobytes()
+    np.testing.assert_array_equal(read_upload(data), img)
+    assert read_upload(data, side=65).shape == (45, 65, 3) and read_upload(data, side=500).shape == img.shape
+    for bad in (b'', b'words', data[:20], data[:200]):
+        with pytest.raises(ValueError, match='JPEG or PNG'): read_upload(bad)
+    with pytest.raises(ValueError, match='at most 0 MB'): read_upload(data, most=0)
+
+def test_the_widget_moves_its_picture_and_takes_another():
     pytest.importorskip('ipywidgets')
+    from datetime import datetime, timezone
     box = sampling_explorer()
-    controls,words,screen = box.children
+    controls,wrong,words,screen = box.children
+    picture,weights,column,row,reach,upload = controls.children
+    def bring(data): upload.value = (dict(name='me', type='image/png', size=len(data), content=data, last_modified=datetime.now(timezone.utc)),)
     before,said = screen.value,words.value
-    controls.children[1].value = 5
-    assert screen.value != before and words.value != said and 'The query looks' in said
+    row.value = 5
+    assert screen.value != before and words.value != said and 'The query looks' in said and '0.2 s apart' in said
+    before = screen.value; weights.value = 0
+    assert screen.value != before
+    row.value = 31; picture.value = 'cup' # wider than high
+    assert row.value == row.max == 20 and column.max == 31 and 'turned by 3°' in words.value
+    before = screen.value; bring(b'words')
+    assert 'no picture' in wrong.value and screen.value == before and picture.value == 'cup'
+    for shape in ((50, 20, 3), (20, 50, 3)): # the second one replaces the first
+        before = screen.value; bring(cv2.imencode('.png', np.random.default_rng(1).integers(0, 255, shape, np.uint8))[1].tobytes())
+        assert picture.value == 'my own' and screen.value != before and wrong.value == '' and 'turned' in words.value
+        assert (column.max, row.max) == ((12, 31) if shape[0] == 50 else (31, 12))
+
+def test_every_answer_of_the_viewer_comes_within_150_ms_of_cpu():
+    seeker(); photo = np.random.default_rng(0).integers(0, 255, (960, 1280, 3), np.uint8); sampling_numbers(picture=photo)
+    took = []
+    for column in range(5):
+        start = time.process_time(); sampling_numbers(column, 3, picture=photo); took.append(time.process_time() - start)
+    assert sorted(took)[2] < .15, took

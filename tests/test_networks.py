@@ -1,11 +1,11 @@
 "Every network of the house goes the same way: train, keep, load, predict, ONNX"
-from dataclasses import replace
+from dataclasses import fields, replace
 import numpy as np, pytest, torch
 from poselab.data.augment import AugmentConfig
 from poselab.data.figures import rendered_dataset
 from poselab.evaluate.metrics import evaluate
 from poselab.models.dancehrnet import DANCE_LAB
-from poselab.models.hrnet import HRNET_LAB
+from poselab.models.hrnet import HRNET_LAB, HRNetConfig
 from poselab.models.rhpnet import RHPNET_LAB
 from poselab.models.rtmpose import LAB
 from poselab.models.vit import VIT_LAB
@@ -62,6 +62,36 @@ def test_a_network_begins_at_another_size_with_what_it_knew(kind):
 def test_weights_of_one_network_are_no_start_for_another(tmp_path):
     file = save_weights(tmp_path/'a.safetensors', network(TINY['hrnet']), 'rendered')
     with pytest.raises(ValueError, match='another network'): first_model(Recipe(model=TINY['rtmpose'], start=str(file)))
+
+def test_a_network_begins_with_the_backbone_of_a_smaller_one_and_a_frozen_one_asks_for_it(tmp_path):
+    from poselab.studies import FILMS
+    donor = HRNetConfig(**{f.name: getattr(TINY['rhpnet'], f.name) for f in fields(HRNetConfig)})
+    file = save_weights(tmp_path/'a.safetensors', network(donor), 'rendered', half=False)
+    net = first_model(Recipe(model=TINY['rhpnet'], start=str(file)))
+    have, own = load_weights(file).model.backbone.state_dict(), net.backbone.state_dict()
+    same = [k for k in have if k in own and torch.equal(have[k], own[k])]
+    assert type(net.cfg) is type(TINY['rhpnet']) and len(same) > len(have)/2
+    with pytest.raises(ValueError, match='rendered-vit'): first_model(FILMS)
+    own, have = first_model(replace(FILMS, start='rendered-vit')).backbone.state_dict(), load_weights('rendered-vit').model.backbone.state_dict()
+    assert own.keys() == have.keys() and all(torch.equal(own[k], have[k]) for k in own)
+
+def test_what_the_papers_print_can_be_trained():
+    from poselab.models.dancehrnet import DANCE_LAB
+    from poselab.models.yolopose import YOLOPOSE_LAB
+    assert replace(DANCE_LAB, normalize=True).codec.normalize and not DANCE_LAB.codec.normalize
+    assert not replace(YOLOPOSE_LAB, oks_two=False).codec.oks_two and YOLOPOSE_LAB.codec.oks_two
+
+@pytest.mark.parametrize('paper', ['dancehrnet', 'rhpnet', 'yolopose', 'vremd'])
+def test_every_papers_recipe_fits_its_own_card(paper):
+    from poselab.schema import load_schema
+    from poselab.studies import PAPERS
+    recipe, names = PAPERS[paper], load_schema(PAPERS[paper].card).names
+    assert recipe.model.num_keypoints == len(names)
+    if paper == 'dancehrnet': assert names[recipe.model.order[0]] in ('neck', 'chest', 'left_shoulder', 'right_shoulder', 'left_hip', 'right_hip')
+
+def test_single_photographs_are_no_films():
+    from poselab.studies import FILMS, on_data
+    with pytest.raises(ValueError, match='films'): on_data(FILMS, 'lspet')
 
 @pytest.mark.parametrize('name', OPTIMIZERS)
 def test_every_optimiser_moves_every_weight(name):

@@ -89,6 +89,7 @@ class DanceHRNetConfig(HRNetConfig):
     order:tuple = () # kinds of keypoints in the order of grouping: `torso_first(schema.names)`; (): as numbered
     pull:float = 1e-3 # weight of the tags' pull beside the heatmaps' error, as HigherHRNet has it
     push:float = 5e-4 # weight of their push
+    normalize:bool = False # hills of volume 1 instead of height 1 to learn from (Eq. 2)
 
     def __post_init__(self):
         super().__post_init__()
@@ -103,7 +104,7 @@ class DanceHRNetConfig(HRNetConfig):
     @property
     def codec(self) -> AssociativeEmbedding: # which the outputs belong to
         return AssociativeEmbedding(self.input_size, heatmap_sigma=self.heatmap_sigma, order=self.order, refine=self.refine,
-            pull=self.pull, push=self.push)
+            normalize=self.normalize, pull=self.pull, push=self.push)
 
 DANCE = DanceHRNetConfig()
 HIGHERHRNET = replace(DANCE, pyramid=False, cbam=None, background=False)

@@ -121,6 +121,7 @@ class YOLOPoseConfig:
     joined:bool = False # cut the head's channels into people as YOLO-Pose's files do, see `PoseDetect`
     colours:tuple = () # (mean, std) of the input's normalisation, grey levels, for weights that want colours from 0 to 1; (): as they come
     kpt:float = .1 # weight of the keypoint loss in training
+    oks_two:bool = True # a 2 in the exponent of its OKS, as the metric has it; False: as printed
     far:float = .2 # of its part that still pulls where OKS is 0 already; 0: as published
     bn_eps:float = 1e-3 # of the batch norms
     bn_momentum:float = .03 # share of each new batch in their running statistics
@@ -145,7 +146,8 @@ class YOLOPoseConfig:
     def depths(self) -> tuple: return tuple(max(round(n*self.depth), 1) for n in (3, 9, 9, 3, 3))
     @property
     def codec(self) -> AnchorGrid: # which the outputs belong to
-        return AnchorGrid(self.input_size, num_keypoints=self.num_keypoints, anchors=self.anchors, strides=self.strides, kpt=self.kpt, far=self.far)
+        return AnchorGrid(self.input_size, num_keypoints=self.num_keypoints, anchors=self.anchors, strides=self.strides, kpt=self.kpt, far=self.far,
+            oks_two=self.oks_two)
 
 # %% ../../nbs/20_yolopose.ipynb #c015
 YOLOPOSE = YOLOPoseConfig()

@@ -97,17 +97,12 @@ def _pictures(): # rendered dancers and scikit-image's photographs
     dancers = {f'dancers {i}': render_scene(500 + i, (288, 288), people=2)[0] for i in (1, 3, 5)}
     return dict(astronaut=skimage.data.astronaut()) | dancers | dict(cat=skimage.data.chelsea(), cup=skimage.data.coffee())
 
-def _read(data): # bytes of a file -> picture
-    import cv2, numpy as np
-    img = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-    if img is None: raise ValueError('This is no picture that OpenCV can read; take a JPEG or PNG file.')
-    return img[..., ::-1].copy()
-
 def coordinate_explorer(
     pictures:dict=None, # name -> picture, (H, W, 3) uint8; None: rendered dancers and free photographs
 ): # ipywidgets VBox
     "Choose a picture, a feature and when a gate opens, and see which rows and columns pass"
     import cv2, ipywidgets as w
+    from poselab.modules.motion import read_upload
     pictures = _pictures() if pictures is None else dict(pictures)
     controls = dict(picture=w.Dropdown(options=[*pictures], description='picture'),
         feature=w.Dropdown(options=[*FEATURES], description='feature'),
@@ -124,7 +119,7 @@ def coordinate_explorer(
                        f'{passed:.0%} of what is {rest[0]} passes.'.replace('is edges', 'is an edge'))
     def brought(change):
         if not upload.value: return
-        try: pictures['my own'] = _read(bytes(upload.value[0]['content']))
+        try: pictures['my own'] = read_upload(bytes(upload.value[0]['content']), side=1280); words.value = ''
         except ValueError as e: words.value = f'<span style="color:#B00020">{e}</span>'; return
         controls['picture'].options = [*pictures]
         if controls['picture'].value == 'my own': moved()
