@@ -7,9 +7,9 @@ __all__ = ['CHECKS', 'PRIORS', 'PARTS', 'TAILS', 'WHOLE', 'SMALL', 'PICTURE_CHEC
            'Finding', 'Findings', 'mirror_pairs', 'exchanges', 'limb_lengths', 'body_size', 'typical_lengths', 'Norms',
            'up_axis', 'left_minus_right', 'sides_of', 'fit_norms', 'Seen', 'see', 'logit', 'chance_of', 'flip_nats',
            'Answers', 'answers', 'swap_nats', 'check_swaps', 'check_limbs', 'far_side', 'check_mixed', 'check_places',
-           'check_flags', 'check_boxes', 'check_areas', 'check_people', 'check_duplicates', 'check_missing',
-           'check_model', 'picture_prints', 'near_prints', 'check_pictures', 'check_bodies', 'ranked', 'audit',
-           'apply_fix', 'plant']
+           'check_flags', 'check_boxes', 'check_areas', 'check_counts', 'check_people', 'check_duplicates',
+           'check_missing', 'check_model', 'picture_prints', 'near_prints', 'check_pictures', 'check_faults',
+           'check_bodies', 'ranked', 'audit', 'apply_fix', 'plant']
 
 # %% ../nbs/25b_audit.ipynb #c002
 from dataclasses import asdict, dataclass, fields, replace
@@ -41,7 +41,9 @@ CHECKS = dict( # name: (severity, what it asks)
     model=('warning', 'a model sees the keypoint elsewhere'),
     mirrored=('error', 'a picture mirrored against its labels, or of another picture'),
     near_duplicate=('error', 'nearly the same picture in two splits'),
-    unreadable=('error', 'a picture that cannot be read'))
+    unreadable=('error', 'a picture that cannot be read'),
+    count=('warning', 'a number of keypoints that does not fit the keypoints'),
+    faulty=('error', 'a record that cannot be read'))
 
 @dataclass(frozen=True)
 class Limits:
@@ -562,16 +564,28 @@ def check_areas(a:Seen) -> list:
     "Areas that are missing, larger than the box, or unlike all others"
     g = a.data.instances
     box = np.where((g.bbox[:,2:] > 0).all(1), g.bbox[:,2:].prod(1), np.nan)
-    share = np.where(g.area > 0, g.area, np.nan)/box
+    none = np.array(['area' in e.get('poselab', {}).get('derived', ()) for e in g.extra], bool) # filled in by the reader
+    habit = .97*(1 - none.mean())**2 if len(g) else 0 # where many have none, that is how the file is written
+    share = np.where((g.area > 0) & ~none, g.area, np.nan)/box
     usual = float(np.clip(_middle(np.where(share <= 1, share, np.nan)[:,None], AREA_OF_BOX)[0], .05, 1.))
     low = np.log(np.maximum(share, 1e-9)/usual)
     spread = max(1.4826*_middle(np.abs(low)[:,None], .2)[0], .15)
     z = np.abs(low)/spread
-    missing,over = ~(np.isfinite(g.area) & (g.area > 0)),share > 1.02
+    missing,over = ~(np.isfinite(g.area) & (g.area > 0)) | none & (habit >= a.limits.chance),share > 1.02
     rows = np.flatnonzero((np.isfinite(box) & missing | over | (np.nan_to_num(z) > 6)) & ~g.iscrowd)
-    def why(p): return f'the area is {g.area[p]:g} px²' + ('' if missing[p] else f', {share[p]:.2g} of the box; {usual:.2f} is usual')
-    return [a.finding('area', p, .97 if missing[p] or over[p] else chance_of(.02, min(z[p], 12.)/2), 0 if missing[p] else z[p], 6, why(p),
-                      dict(do='area', area=round(usual*box[p], 2))) for p in rows]
+    def why(p):
+        if none[p]: return f'the file gives no area, or 0; {usual:.2f} of the box is usual'
+        return f'the area is {g.area[p]:g} px²' + ('' if missing[p] else f', {share[p]:.2g} of the box; {usual:.2f} is usual')
+    def chance(p): return habit if none[p] else .97 if missing[p] or over[p] else chance_of(.02, min(z[p], 12.)/2)
+    return [a.finding('area', p, chance(p), 0 if missing[p] else z[p], 6, why(p), dict(do='area', area=round(usual*box[p], 2))) for p in rows]
+
+def check_counts(a:Seen) -> list:
+    "A `num_keypoints` that is not the number of labelled keypoints; the reader keeps it only then"
+    g = a.data.instances
+    n = g.num_labelled
+    rows = [p for p,e in enumerate(g.extra) if e.get('num_keypoints', n[p]) != n[p]]
+    chance = .9*(1 - len(rows)/max(len(g), 1))**2
+    return [a.finding('count', p, chance, n[p], 0, f'num_keypoints is {g.extra[p]["num_keypoints"]!r}, and {n[p]} keypoints are labelled') for p in rows]
 
 # %% ../nbs/25b_audit.ipynb #c040
 def check_people(a:Seen) -> list:
@@ -725,8 +739,18 @@ def check_pictures(
     return out
 
 # %% ../nbs/25b_audit.ipynb #c050
+def check_faults(
+    data, # PoseData
+    faults, # what the reader said about records that it left out: the list that it was given
+) -> list: # of Finding; there is no person to mend
+    "Records that could not be read, in the reader's words"
+    known = {im.id for im in data.images}
+    def whose(f): return (i if (i := getattr(f, 'image_id', -1)) in known else -1), getattr(f, 'person', -1)
+    return [Finding('faulty', *whose(f), None, .99, 1., 0., str(f)) for f in faults]
+
+# %% ../nbs/25b_audit.ipynb #c053
 PICTURE_CHECKS = (check_swaps, check_limbs, check_mixed, check_places, check_boxes, check_duplicates, check_model)
-BODY_CHECKS = (*PICTURE_CHECKS, check_flags, check_areas, check_people, check_missing) # these four need everybody
+BODY_CHECKS = (*PICTURE_CHECKS, check_flags, check_areas, check_counts, check_people, check_missing) # these five need everybody
 
 def check_bodies(
     a:Seen,
@@ -744,7 +768,7 @@ def ranked(
     order = np.lexsort(([f.row for f in found], [names.index(f.check) for f in found], [-f.chance for f in found]))
     return Findings(found[i] for i in order if found[i].chance >= least)
 
-# %% ../nbs/25b_audit.ipynb #c051
+# %% ../nbs/25b_audit.ipynb #c054
 def _check_data(data):
     if not isinstance(data, PoseData): raise ValueError(f'audit needs a PoseData (read_any reads one), not a {type(data).__name__}')
 
@@ -755,6 +779,7 @@ def audit(
     *, norms:Norms=None, # what bodies are like, of a larger set; None fits this one
     pictures:bool=None, # read the pictures; None: only if `others` are given
     limits:Limits=Limits(),
+    faults=(), # what the reader said about records that it left out
     progress:bool=False, # show a bar while pictures are read
     bodies=check_bodies, # who asks PICTURE_CHECKS, and
     prints=picture_prints, # who reads the pictures: replaced where many machines share the work
@@ -767,7 +792,7 @@ def audit(
                          'fit them on a set of the same schema')
     a = see(data, norms, limits)
     if pred is not None: a = Seen(**{f.name: getattr(a, f.name) for f in fields(a)} | dict(model=answers(data, pred, a.xy, a.size)))
-    found = bodies(a) + check_bodies(a, BODY_CHECKS[len(PICTURE_CHECKS):])
+    found = bodies(a) + check_bodies(a, BODY_CHECKS[len(PICTURE_CHECKS):]) + check_faults(data, faults)
     if pictures or (pictures is None and others): found += check_pictures(data, others, limits, progress, prints)
     out = ranked(found, limits.chance)
     out.skipped = _skipped(data, pred, others, pictures)
@@ -782,7 +807,7 @@ def _skipped(data, pred, others, pictures):
     if len(data.instances) < 50: out['limb'] = f'{len(data.instances)} people say little about usual bodies: give norms of a larger set'
     return out
 
-# %% ../nbs/25b_audit.ipynb #c056
+# %% ../nbs/25b_audit.ipynb #c059
 def _at(data, finding): # the row of a finding's person, by id
     g = data.instances
     rows = np.flatnonzero((g.id == finding.person) & (g.image_id == finding.image_id))
@@ -798,7 +823,11 @@ def _fix_drop(data, g, p, ks, **_): g.keypoints[p,ks],g.visible[p,ks] = 0,0
 def _fix_move(data, g, p, ks, to, **_): g.keypoints[p,ks] = to
 def _fix_visibility(data, g, p, ks, visible, **_): g.visible[p,ks] = visible
 def _fix_box(data, g, p, ks, bbox, **_): g.bbox[p] = bbox
-def _fix_area(data, g, p, ks, area, **_): g.area[p] = area
+
+def _fix_area(data, g, p, ks, area, **_):
+    g.area[p],note = area,g.extra[p].get('poselab', {})
+    if 'area' in note.get('derived', ()): # no longer the reader's
+        g.extra[p] = g.extra[p] | dict(poselab=note | dict(derived=[c for c in note['derived'] if c != 'area']))
 
 def _fix_exchange(data, g, p, ks, other, **_):
     for x in (g.keypoints, g.visible, g.confidence): x[p,ks],x[other,ks] = x[other,ks].copy(),x[p,ks].copy()
@@ -817,7 +846,7 @@ FIXES = dict(swap=_fix_swap, drop=_fix_drop, move=_fix_move, visibility=_fix_vis
     exchange=_fix_exchange,
     mirror=_fix_mirror, merge=_fix_merge)
 
-# %% ../nbs/25b_audit.ipynb #c057
+# %% ../nbs/25b_audit.ipynb #c060
 def apply_fix(
     data, # PoseData
     finding:Finding,
@@ -832,13 +861,13 @@ def apply_fix(
     p = _at(data, finding)
     other = _at(data, replace(finding, person=fix['person'])) if 'person' in fix else None
     g = data.instances.replace(**{c: getattr(data.instances, c).copy() for c in ('visible', 'bbox', 'area', 'confidence')})
-    g.keypoints = g.keypoints.copy()
+    g.keypoints,g.extra = g.keypoints.copy(),list(g.extra)
     FIXES[fix['do']](data, g, p, fix.get('keypoints', []),
         **{k: v for k,v in fix.items() if k not in ('do', 'keypoints', 'person')}, other=other)
     if fix['do'] == 'merge': g = g[np.arange(len(g)) != p]
     return replace(data, instances=g)
 
-# %% ../nbs/25b_audit.ipynb #c060
+# %% ../nbs/25b_audit.ipynb #c063
 def _pick(rng, could, rate): # rows to spoil: a share of those who could show it
     rows = np.flatnonzero(could)
     return np.sort(rng.choice(rows, min(len(rows), max(1, round(rate*len(rows)))), replace=False)) if len(rows) else rows
@@ -853,7 +882,7 @@ def _plant_swap(rng, data, a, g, kind, rate):
     for p in rows: _fix_swap(data, g, p, pairs[turned].ravel())
     return rows, np.full(len(rows), -1), g
 
-# %% ../nbs/25b_audit.ipynb #c061
+# %% ../nbs/25b_audit.ipynb #c064
 def _plant_point(rng, data, a, g, kind, rate):
     could = np.isfinite(a.xy[...,0]) & np.isfinite(a.size)[:,None] & (np.isfinite(a.wide[:,:1]) if kind == 'outside_image' else True)
     rows = _pick(rng, (could.sum(1) > 3), rate)
@@ -880,7 +909,7 @@ def _plant_person(rng, data, a, g, kind, rate):
         rows = np.arange(len(g) - len(rows), len(g))
     return rows, np.full(len(rows), -1), g
 
-# %% ../nbs/25b_audit.ipynb #c062
+# %% ../nbs/25b_audit.ipynb #c065
 def _plant_mixed(rng, data, a, g, kind, rate):
     s = data.schema; limbs = [l for l in s.limbs if len(far_side(s.limbs, *l)) <= 2 and s.sides[l[0]] == s.sides[l[1]] != 'centre']
     ok = np.isfinite(a.xy[...,0]); i,j = same_image(g.image_id, g.image_id)

@@ -1,12 +1,14 @@
 "The audit: one case by hand per check, rates on rendered dancers, remedies that undo the fault, and bad input"
-import csv, re
+import copy, csv, json, re
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings, strategies as st
 from poselab.audit import (CHECKS, PLANTS, Limits, apply_fix, audit, body_size, check_pictures, exchanges, far_side, fit_norms, flip_nats,
     mirror_pairs, near_prints, plant)
+from poselab.cli import main
 from poselab.data.figures import rendered_dataset
 from poselab.records import ImageInfo, Instances, MemorySource, PoseData
 from poselab.schema import load_schema
@@ -280,3 +282,64 @@ def test_the_verdicts_on_real_photographs_are_whole():
     assert sorted(int(r['rank']) for r in top) == list(range(1, 101))
     assert {r['verdict'] for r in rows} <= {'error', 'other', 'fine', 'unclear'} and {r['check'] for r in rows} <= set(CHECKS)
     assert sum(r['verdict'] in ('error', 'other') for r in top) >= 75
+
+# ---- from files
+
+FAULTY = {'not a number': dict(keypoints=[float('nan')]*51), 'visibility 7': dict(keypoints=[30, 30, 7]*17), 'no positive number': dict(area=-5),
+    'box of no size': dict(bbox=[20, 20, 0, 9]), 'box outside': dict(bbox=[9000, 9000, 5, 5]), 'occurred before': dict(id=1)}
+
+@pytest.fixture(scope='module')
+def file_of(tmp_path_factory):
+    "A label file with some of its annotations spoilt, and what the shell says about it"
+    from poselab.data.datasets import write_coco
+    sound = json.loads(write_coco(rendered_dataset(40, seed=3), tmp_path_factory.mktemp('sound')/'x.json').read_text())
+    def ask(tmp_path, changes, *words):
+        doc = copy.deepcopy(sound)
+        for i,c in changes.items(): doc['annotations'][i] |= c
+        (tmp_path/'labels.json').write_text(json.dumps(doc))
+        got = CliRunner().invoke(main, ['audit', str(tmp_path/'labels.json'), *words])
+        assert got.exit_code == 0, got.output
+        return got, doc['annotations']
+    return ask
+
+def test_every_faulty_record_becomes_a_finding_and_the_rest_is_audited(file_of, tmp_path):
+    spoilt = dict(enumerate(FAULTY.values(), 3))
+    got,rows = file_of(tmp_path, spoilt, '--json', '--export', str(tmp_path/'mended.json'))
+    said = json.loads(got.stdout)
+    found = [f for f in said['findings'] if f['check'] == 'faulty']
+    assert said['counts']['faulty'] == len(FAULTY) and said['people'] == len(rows) - len(FAULTY) and (tmp_path/'mended.json').exists()
+    for i,words in zip(spoilt, FAULTY):
+        (f,) = [f for f in found if words in f['why']]
+        assert (f['person'], f['image_id'], f['severity']) == (rows[i]['id'], rows[i]['image_id'], 'error')
+    text = file_of(tmp_path, spoilt, '--report', str(tmp_path/'p.html'))[0].stdout
+    assert all(w in text and w in (tmp_path/'p.html').read_text() for w in FAULTY)
+
+def test_a_picture_that_is_no_record_and_its_people_are_found_too(file_of, tmp_path):
+    def spoil(**more):
+        doc = json.loads((tmp_path/'labels.json').read_text()); doc['images'][0] |= more
+        (tmp_path/'labels.json').write_text(json.dumps(doc))
+    _,rows = file_of(tmp_path, {})
+    spoil(width=-3)
+    said = json.loads(CliRunner().invoke(main, ['audit', str(tmp_path/'labels.json'), '--json']).stdout)['findings']
+    assert [f['image_id'] for f in said if f['check'] == 'faulty'] == [-1]*(1 + sum(a['image_id'] == rows[0]['image_id'] for a in rows))
+
+def test_areas_and_counts_that_a_file_gets_wrong_are_asked_about(file_of, tmp_path):
+    got,rows = file_of(tmp_path, {3: dict(area=0), 5: dict(num_keypoints=99)}, '--json')
+    said = {(f['check'], f['person']): f['why'] for f in json.loads(got.stdout)['findings']}
+    assert 'no area' in said['area', rows[3]['id']] and 'num_keypoints is 99' in said['count', rows[5]['id']]
+    habit = json.loads(file_of(tmp_path, {i: dict(area=0, num_keypoints=99) for i in range(len(rows))}, '--json')[0].stdout)
+    assert not {'area', 'count'} & set(habit['counts'])
+
+def test_planted_areas_are_found_through_a_file(tmp_path):
+    from poselab.data.datasets import write_coco
+    data,rows,_ = plant(rendered_dataset(60, seed=3), 'area', .1, 2)
+    said = json.loads(CliRunner().invoke(main, ['audit', str(write_coco(data, tmp_path/'l.json')), '--json']).stdout)['findings']
+    assert (data.instances.area[rows] == 0).any() and {f['person'] for f in said if f['check'] == 'area'} >= set(data.instances.id[rows].tolist())
+
+def test_a_mended_area_is_written(tmp_path):
+    from poselab.data.datasets import read_coco, write_coco
+    data = rendered_dataset(40, seed=3); data.instances.area[3] = 0
+    data = read_coco(write_coco(data, tmp_path/'l.json'))
+    mended = apply_fix(data, audit(data).of('area')[0])
+    assert data.instances.extra[3]['poselab']['derived'] == ['area'] and not audit(mended).of('area')
+    assert json.loads(write_coco(mended, tmp_path/'m.json').read_text())['annotations'][3]['area'] == mended.instances.area[3]
