@@ -80,3 +80,14 @@ def test_nothing_to_doubt_is_a_page_too(tmp_path):
 def test_a_missing_file_is_named():
     out = ask('audit', 'nowhere.json')
     assert out.exit_code and 'nowhere.json' in out.output
+
+def test_every_check_has_its_bar_in_the_colour_of_its_severity(tmp_path):
+    from poselab.audit import CHECKS, plant
+    from poselab.inspection import GRAVE, doubt_bars
+    data = plant(rendered_dataset(60, 6, split='val'), 'swap_legs', .3, 0)[0]
+    found = audit(data)
+    bars = doubt_bars(found.counts()).data
+    assert {y: x for b in bars for y,x in zip(b.y, b.x)} == {c.replace('_', ' '): n for c,n in found.counts().items()}
+    for b in bars: assert b.marker.color == GRAVE[b.name] and all(CHECKS[y.replace(' ', '_')][0] == b.name for y in b.y)
+    page = audit_page(data, found, tmp_path/'a.html').read_text('utf-8')
+    assert 'How many, and how grave' in page and 'Plotly' in page and '<script src=' not in page
