@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['FILE', 'SHARED', 'RAY', 'LAB', 'STUDENT', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'page_file', 'demo',
-           'demo_text', 'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared', 'evaluate_',
-           'doubt_roles', 'eval_summary', 'eval_text', 'score', 'score_text', 'run', 'counts', 'ablate', 'also_films',
-           'diagnose', 'diagnose_film', 'audit', 'audit_text', 'collect', 'browse', 'model_names', 'read_browsed',
-           'build_browsed', 'show_app', 'export', 'write_onnx', 'predict_path', 'lasting', 'warn_unsure', 'clip_rate',
-           'apps', 'serve_apps', 'labs', 'labs_release', 'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
+           'demo_text', 'recipe_tables', 'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared',
+           'evaluate_', 'doubt_roles', 'eval_summary', 'eval_text', 'score', 'score_text', 'run', 'system_tables',
+           'counts', 'ablate', 'also_films', 'diagnose', 'diagnose_film', 'audit', 'audit_text', 'collect', 'browse',
+           'model_names', 'read_browsed', 'build_browsed', 'show_app', 'export', 'write_onnx', 'predict_path',
+           'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs', 'labs_release', 'labs_collect',
+           'labs_grade', 'labs_feedback', 'labs_doctor']
 
 # %% ../nbs/31_cli.ipynb #c003
-import functools, json, math, sys
+import functools, json, math, sys, warnings
 from pathlib import Path
 import click
 
@@ -51,9 +52,19 @@ def sentence(
 
 # %% ../nbs/31_cli.ipynb #c015
 class Verb(click.Command):
-    "A command whose errors are one line, and whose stdout is clean with --json"
+    "A command whose errors and warnings are one line, and whose stdout is clean with --json"
+    def __init__(self, *args, tables=None, **kwargs): # tables: called for [(option, names it knows)] when help is asked for
+        self.tables = tables
+        super().__init__(*args, **kwargs)
+
+    def format_epilog(self, ctx, formatter):
+        "What the tables hold, read now: a list by hand would fall behind"
+        if self.tables:
+            with formatter.section('Names'): formatter.write_dl(self.tables())
+
     def invoke(self, ctx):
-        stdout = sys.stdout
+        stdout,form = sys.stdout,warnings.formatwarning
+        warnings.formatwarning = lambda said, *_, **__: f'warning: {" ".join(str(said).split())}\n'
         try:
             if ctx.params.get('as_json'): sys.stdout = sys.stderr
             found = super().invoke(ctx)
@@ -63,7 +74,7 @@ class Verb(click.Command):
             name = ctx.info_name if ctx.parent in (None, ctx.find_root()) else f'{ctx.parent.info_name} {ctx.info_name}'
             click.echo(f'poselab {name}: {sentence(e)}', err=True)
             ctx.exit(2)
-        finally: sys.stdout = stdout
+        finally: sys.stdout,warnings.formatwarning = stdout,form
         if found is None: return
         failed = found.pop('failed', False)
         click.echo(to_json(found) if ctx.params.get('as_json') else found.pop('text', None) or table(found))
@@ -129,10 +140,16 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
     return '\n'.join(lines + ['notebooks     make lab'])
 
 # %% ../nbs/31_cli.ipynb #c019
-@verb()
+def recipe_tables():
+    "Recipes by name, and whom a file can be like"
+    from poselab.studies import PAPERS
+    from poselab.train import RECIPES
+    return [('RECIPE', ', '.join(RECIPES)), ('--like', f'any of these, and of paper size {", ".join(PAPERS)}')]
+
+@verb(tables=recipe_tables)
 @click.argument('recipe', metavar='RECIPE|FILE')
 @click.option('--out', type=FILE, help='Folder of the run; an unfinished run there goes on. Default: runs/train-RECIPE.')
-@click.option('--like', default='rendered', show_default=True, help='For a FILE: the recipe whose network and settings to use; also dancehrnet, rhpnet (paper size).')
+@click.option('--like', help='For a FILE: the recipe whose network and settings to use. Default: rendered.')
 @click.option('--epochs', type=click.IntRange(1), help='Instead of the number in the recipe.')
 @click.option('--batch', type=click.IntRange(1), help='Inputs per step.')
 @click.option('--start', help='Weights to begin with: a shipped name, or a file.')
@@ -145,14 +162,14 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
 def train(recipe, out, like, devices, accelerator, as_json, **changes):
     """Train the lab size, or go on after a break.
 
-    RECIPE is a recipe by name: rendered, lspet, rendered-hrnet, lspet-hrnet, or one that goes on from the one before
-    (rendered-2, -3, lspet-2, -3, -4, lspet-hrnet-2). Or FILE is a COCO keypoint file to train on.
+    RECIPE is a recipe by name; those that end in a number go on from the one before. Or FILE is a COCO keypoint file to train on.
     """
     import time
     from dataclasses import replace
     from poselab.train import RECIPES, fit
     began = time.time()
-    plan = RECIPES[recipe] if recipe in RECIPES else own_recipe(recipe, like)
+    if recipe in RECIPES and like: raise click.UsageError(f'--like {like}: the recipe {recipe} has its own network; --like is for a FILE.')
+    plan = RECIPES[recipe] if recipe in RECIPES else own_recipe(recipe, like or 'rendered')
     plan = replace(plan, **{k: v for k,v in changes.items() if v is not None})
     out = out or Path('runs')/f'train-{Path(recipe).stem}'
     weights = fit(plan, out, devices=devices, accelerator=accelerator)
@@ -341,8 +358,14 @@ def _known(take):
     return np.where(take.visible[..., None] > 0, take.keypoints, np.nan)
 
 # %% ../nbs/31_cli.ipynb #c030
-@verb()
-@click.option('--system', help='Only one system: S0 improved RTMPose, S1 dance network, S3 RHPNet.')
+def system_tables():
+    "Systems with published figures"
+    from poselab.published import ROWS
+    names = dict(S0='improved RTMPose', S1='dance network', S2='LRFG-YoloPose', S3='RHPNet', S4='VREMD')
+    return [('--system', ', '.join(f'{s} {names.get(s, "")}'.strip() for s in sorted({s for r in ROWS for s in r.system.split()})))]
+
+@verb(tables=system_tables)
+@click.option('--system', help='Only one system.')
 def counts(system, as_json):
     "Published parameters and costs beside ours; exits with 1 if one differs."
     from poselab.published import as_records, as_text, misses, published_table
@@ -403,6 +426,9 @@ def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, ray,
     poselab diagnose --gt truth.json --pred results.json --report wrong.html
     poselab diagnose --pred dance.poses.json      a film needs no truth: jumps, exchanges, switched numbers
     """
+    asked = dict(weights=weights, split=split, legacy=legacy, report=report, ray=ray)
+    if gt is None and any(asked.values()):
+        raise click.UsageError(f'{", ".join(f"--{k}" for k,v in asked.items() if v)}: needs --gt FILE; the poses of a film alone are asked about time only.')
     if gt is None: return diagnose_film(pred, images, skip_faulty, as_json)
     from dataclasses import replace
     from poselab.evaluate.errors import diagnose
@@ -446,27 +472,33 @@ def diagnose_film(pred, images, skip_faulty, as_json):
 @click.option('--top', type=click.IntRange(0), default=20, show_default=True, help='Doubts that are printed.')
 @click.option('--report', type=FILE, callback=page_file, help='Also one .html page, with the people in question.')
 @click.option('--export', 'mended', type=FILE, help='Also a mended copy of LABELS (COCO): remedies of doubts likelier than not, and a log of them.')
-@click.option('--skip-faulty', is_flag=True, help='Leave faulty records out and say which, instead of stopping.')
+@click.option('--overwrite', is_flag=True, help='--export may replace a file that is no export of ours.')
+@click.option('--skip-faulty', is_flag=True, help='Leave faulty records of --pred out and say which, instead of stopping; those of LABELS are findings.')
 @RAY
-def audit(labels, images, pred, against, split, pictures, least, top, report, mended, skip_faulty, ray, as_json):
+def audit(labels, images, pred, against, split, pictures, least, top, report, mended, overwrite, skip_faulty, ray, as_json):
     """Which labels look wrong, and why?
 
-    LABELS is an annotation file. Every doubt has a reason in words, a likelihood and, where there is one, a remedy. LABELS stay as they are.
+    LABELS is an annotation file. Every doubt has a reason in words, a likelihood and, where there is one, a remedy. LABELS stay as they are. A record that
+    cannot be read is a doubt too.
 
     \b
     poselab audit annotations.json --report doubts.html
     poselab audit train.json --export mended.json
     """
     from poselab.audit import Limits, audit
+    from poselab.corrections import changes_of, export_coco, spare
     from poselab.data.datasets import read_predictions
     from poselab.data.formats import open_labels
-    faults = [] if skip_faulty else None
-    data = open_labels(labels, images, faults=faults)
+    left,faults = [],[] if skip_faulty else None
+    data = everything = open_labels(labels, images, faults=left)
     found = read_predictions(pred, data, faults) if pred else None
     say_faults(faults)
+    if mended: spare(mended, overwrite or mended.exists() and mended.samefile(labels)) # the original is refused in any case
     if split: data = data.subset(split=split)
     if found is not None: found = found[[i in data._place for i in found.image_id.tolist()]]
-    asked = dict(others=[open_labels(f) for f in against], pictures=pictures or None, limits=Limits(chance=least))
+    elsewhere = everything._place.keys() - data._place.keys()
+    asked = dict(others=[open_labels(f, faults=[]) for f in against], pictures=pictures or None, limits=Limits(chance=least),
+        faults=[f for f in left if getattr(f, 'image_id', -1) not in elsewhere])
     if ray:
         from poselab.shards import audit_pieces, ray_workers
         with ray_workers(ray) as run: doubts = audit_pieces(data, found, run=run, **asked)
@@ -476,7 +508,6 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, me
         from poselab.inspection import audit_page
         out['report'] = str(audit_page(data, doubts, report))
     if mended:
-        from poselab.corrections import changes_of, export_coco
         out['mended'] = export_coco(labels, changes_of(doubts, max(least, .5)), mended)
     return out | dict(findings=doubts.records()) if as_json else dict(text=audit_text(out, doubts[:top], data))
 
@@ -485,7 +516,7 @@ def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     "Counts, then one line per doubt"
     lines = [f'{sum(out["counts"].values())} doubts about {out["people"]} people'] + [f'  {n:>6} {k.replace("_", " ")}' for k,n in out['counts'].items()]
     for f in doubts:
-        where = data.info(f.image_id).file if f.image_id >= 0 else 'the whole set'
+        where = data.info(f.image_id).file if f.image_id >= 0 else 'no listed picture' if f.check == 'faulty' else 'the whole set'
         lines.append(f'{f.chance:>5.0%}  {where}' + (f', person {f.person}' if f.person >= 0 else '') + f': {f.why}')
     lines += [f'not asked: {k.replace("_", " ")}, {why}' for k,why in out['skipped'].items()]
     if m := out.get('mended'): lines.append(f'mended: {m["out"]} ({m["changed"]} annotations changed, {m["removed"]} removed; see {m["log"]})')

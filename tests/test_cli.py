@@ -340,3 +340,50 @@ def test_audit_and_eval_read_labels_of_any_format(dancers, tmp_path):
     assert got['people'] == len(data.instances)
     told = ask('audit', yaml).stdout
     assert 'in a shell --pictures' in told
+
+def test_help_names_every_recipe_and_every_system():
+    from poselab.published import ROWS
+    from poselab.studies import PAPERS
+    from poselab.train import RECIPES
+    told = ask('train', '--help').stdout.replace(',', ' ').split()
+    assert {*RECIPES, *PAPERS} <= set(told)
+    assert {s for r in ROWS for s in r.system.split()} <= set(ask('counts', '--help').stdout.split())
+
+def test_options_that_would_do_nothing_are_refused(dancers, tmp_path):
+    assert '--like is for a FILE' in refused('train', 'rendered', '--like', 'vremd')
+    for words in (('--report', tmp_path/'x.html'), ('--legacy',), ('--ray', 'local'), ('--split', 'val')):
+        assert f'{words[0]}: needs --gt' in refused('diagnose', '--pred', dancers/'perfect.json', *words)
+    assert not (tmp_path/'x.html').exists()
+
+def test_an_audit_replaces_no_foreign_file_unless_told(dancers, tmp_path):
+    mine = tmp_path/'mine.json'; mine.write_text('precious')
+    words = ('audit', dancers/'truth.json', '--export', mine)
+    assert 'no export of ours' in refused(*words) and mine.read_text() == 'precious'
+    assert ask(*words, '--overwrite').exit_code == 0 and mine.read_text() != 'precious'
+    assert ask(*words).exit_code == 0, 'ours by now'
+
+def test_one_missing_picture_stops_neither_report_nor_export(dancers, tmp_path):
+    import shutil
+    shutil.copytree(dancers/'images', tmp_path/'images')
+    truth = json.loads((dancers/'truth.json').read_text())
+    gone = truth['annotations'][0]['image_id']
+    file = next(im['file_name'] for im in truth['images'] if im['id'] == gone)
+    (tmp_path/'images'/file).unlink()
+    truth['annotations'][0]['area'] = 1e7 # somebody to look at in it
+    (tmp_path/'truth.json').write_text(json.dumps(truth))
+    words = ('audit', tmp_path/'truth.json', '--images', tmp_path/'images', '--pictures', '--report', tmp_path/'p.html', '--export', tmp_path/'m.json')
+    got = subprocess.run([sys.executable, '-c', 'from poselab.cli import main; main()', *map(str, words)], capture_output=True, text=True)
+    assert got.returncode == 0 and 'unreadable' in got.stdout and (tmp_path/'m.json').exists() and 'data:image' in (tmp_path/'p.html').read_text()
+    assert file in got.stderr and '1 of the pictures cannot be read: their tiles are grey' in got.stderr and '.py' not in got.stderr
+    wrong = json.loads((dancers/'perfect.json').read_text())
+    for r in wrong: r['keypoints'][27] += 40
+    (tmp_path/'wrong.json').write_text(json.dumps(wrong))
+    with pytest.warns(UserWarning, match='their tiles are grey'):
+        got = ask('diagnose', '--gt', tmp_path/'truth.json', '--pred', tmp_path/'wrong.json', '--images', tmp_path/'images', '--report', tmp_path/'d.html')
+    assert got.exit_code == 0 and 'as predicted, and mended' in (tmp_path/'d.html').read_text()
+
+def test_box_ap_is_the_same_from_the_saved_file(dancers, tmp_path):
+    files = ('--gt', dancers/'truth.json', '--images', dancers/'images')
+    first = answer('eval', *files, '--weights', 'rendered-yolopose', '--save', tmp_path/'f.json')
+    again = answer('eval', *files, '--pred', tmp_path/'f.json')
+    assert 0 < first['box AP'] == pytest.approx(again['box AP'], abs=1e-3) and first['AP'] == pytest.approx(again['AP'], abs=.01)
