@@ -101,15 +101,18 @@ def oks_figure(
     fig.add_layout_image(source=png_uri(img), x=-.5, y=-.5, sizex=W, sizey=H, xref='x', yref='y', sizing='stretch', layer='below', opacity=.6)
     fig.add_scatter(**path(xy, [l for l in schema.limbs if (v[list(l)] > 0).all()]), mode='lines', line=dict(color=INK, width=2), hoverinfo='skip', showlegend=False)
     for r,name,dash in zip(n['rings'], ('0.85', '0.5'), ('solid', 'dot')): fig.add_scatter(**_circle(here, r), line=dict(color=RIGHT, width=3, dash=dash), name=f'similarity {name}')
-    fig.add_scatter(x=[here[0], n['moved'][0]], y=[here[1], n['moved'][1]], mode='lines+markers', marker=dict(size=[6, 13], color=[INK, LEFT]), line=dict(color=LEFT, width=2), name=keypoint.replace('_', ' '))
+    fig.add_scatter(x=[here[0], n['moved'][0]], y=[here[1], n['moved'][1]], mode='lines+markers', marker=dict(size=[6, 18], color=[INK, LEFT], line=dict(color='white', width=2), opacity=1), line=dict(color=LEFT, width=2), name=keypoint.replace('_', ' '))
     fig.update_xaxes(range=[-.5, W - .5], visible=False, constrain='domain'); fig.update_yaxes(range=[H - .5, -.5], visible=False, scaleanchor='x', constrain='domain')
+    fig.update_layout(dragmode=False, meta=dict(grab=n['moved'].tolist())) # see `live`
     return look(fig, f'<b>Similarity {n["ks"]:.2f}, OKS of the person {n["oks"]:.3f}</b><br>' + small(f'{np.hypot(dx, dy):.1f} px away; a person of {area:,.0f} px²'), 560)
 
 def oks_explorer(): # ipywidgets VBox
-    "Move one keypoint out of its rings"
+    "Drag one keypoint out of its rings, with a hand or with two sliders"
     import ipywidgets as w
-    names = demo_person()[-1].names
-    return live(oks_figure, keypoint=w.Dropdown(options=names, value='left_wrist', description='keypoint'), dx=slider('dx', 0., -40., 40., .5), dy=slider('dy', 0., -40., 40., .5))
+    _,xy,_,_,schema = demo_person()
+    def grab(place, keypoint, **_): return dict(zip(('dx', 'dy'), (float(v) for v in np.round(2*(place - xy[schema.index(keypoint)]))/2)))
+    return live(oks_figure, grab=grab, keypoint=w.Dropdown(options=schema.names, value='left_wrist', description='keypoint'),
+        dx=slider('dx', 0., -40., 40., .5), dy=slider('dy', 0., -40., 40., .5))
 
 # %% ../nbs/29e_explorers.ipynb #c021
 def mixed_views(
@@ -219,18 +222,17 @@ def pose_explorer(
     most:int=1280, # longer sides of a picture are made this long, px
 ): # ipywidgets VBox
     "Choose weights, a picture (also your own) and how sure a keypoint must be"
-    import cv2, ipywidgets as w
-    from poselab.attend import PHOTOS, read_upload
+    import ipywidgets as w
+    from poselab.attend import PHOTOS
+    from poselab.modules.motion import read_upload
     from poselab.predict import shipped_poses
     names = shipped_poses()
     picture = w.Dropdown(options=[*(f'dancer {i}' for i in range(1, 9)), *PHOTOS], value='dancer 1', description='picture')
     upload,words,mine = w.FileUpload(accept='image/*', multiple=False, description='Upload'),w.HTML(),[]
     def brought(change):
         if not upload.value: return
-        try: img = read_upload(upload.value[0]['content']); words.value = ''
+        try: mine.append(read_upload(bytes(upload.value[0]['content']), side=most)); words.value = ''
         except ValueError as e: words.value = f'<span style="color:#B00020">{e}</span>'; return
-        zoom = min(1., most/max(img.shape[:2]))
-        mine.append(img if zoom == 1 else cv2.resize(img, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA))
         if 'my own' not in picture.options: picture.options = [*picture.options, 'my own']
         picture.value = 'dancer 1'; picture.value = 'my own'
     upload.observe(brought, 'value')

@@ -1,7 +1,7 @@
 "Films that somebody brings, and errors on purpose: the explorers of page 29e without a browser"
 import datetime, time
 import cv2, numpy as np, pytest
-from poselab.explorers import Film, demo_film, error_explorer, film_explorer, film_poses, read_film_upload, spoilt_dancers
+from poselab.explorers import Film, demo_person, oks_explorer, demo_film, error_explorer, film_explorer, film_poses, read_film_upload, spoilt_dancers
 from poselab.evaluate.impact import KEYPOINT_MENDS
 from poselab.records import write_video
 
@@ -61,3 +61,16 @@ def test_errors_on_purpose_have_every_kind_and_answer_at_once():
     for kind in c['mend'].options:
         start = time.process_time(); c['mend'].value = kind; took.append(time.process_time() - start)
     assert view.value != before and np.median(took) < .15, took
+
+def test_a_dragged_keypoint_is_where_the_hand_is_and_costs_what_the_sliders_say():
+    box = oks_explorer(); row,screen = box.children
+    keypoint,dx,dy = row.children
+    _,xy,_,_,schema = demo_person()
+    for name in ('left_wrist', 'nose'):
+        keypoint.value = name; here = xy[schema.index(name)]
+        start = time.process_time(); screen.grabbed = [float(v) for v in here + (11.2, -6.9)]; took = time.process_time() - start
+        assert (dx.value, dy.value) == (11., -7.) and took < .15, f'{took:.3f} s'
+        np.testing.assert_allclose(screen.shown.layout.meta['grab'], here + (11, -7))
+        assert '13.0 px away' in screen.shown.layout.title.text and screen.shown.layout.dragmode is False
+    screen.grabbed = [float(v) for v in here + (500, 0)]
+    assert dx.value == 40

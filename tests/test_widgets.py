@@ -91,6 +91,38 @@ def test_the_ghost_of_the_same_dance_is_the_dance(dances):
     p = W.make_pair(dances[0], 2*dances[0] + 30, COCO)
     assert np.allclose(p.ghost, p.tested) and p.found == []
 
+@pytest.mark.parametrize('name', ['0.3 s late', 'drags, then hurries', 'no mistake'])
+def test_what_is_shown_is_what_was_scored_at_the_moments_of_the_warp(dances, name):
+    for how in ('none', 'stretch', 'lag', 'dtw'):
+        p = W.make_pair(dances[0], dances[1][name], COCO, align=how)
+        np.testing.assert_allclose(p.tested, p.score.warp.apply(dances[1][name]))
+        f = W.score_figure(p, 99)
+        late = [t for t in f.data if t.xaxis == 'x5']
+        assert len(late) == (3 if how in ('lag', 'dtw') else 0) and ('s late' in f.layout.title.text) == bool(late)
+        if late: np.testing.assert_allclose(late[1].y, p.score.warp.shift()); assert late[2].y[0] == late[1].y[99] or np.isnan(late[2].y[0])
+
+def test_a_lag_mends_who_is_late_and_only_a_warp_mends_who_hurries(dances):
+    def total(name, how): return W.make_pair(dances[0], dances[1][name], COCO, align=how).score.total
+    assert total('0.3 s late', 'lag') > .99 > total('0.3 s late', 'none')
+    assert total('drags, then hurries', 'dtw') > .99 > total('drags, then hurries', 'lag') > total('drags, then hurries', 'none')
+
+def test_the_player_starts_where_it_is_told_and_takes_dances_of_other_lengths(dances):
+    box = W.score_player(dances[0], dances[1]['no mistake'][10:80], align='lag')
+    assert controls(box)['align'].value == 'lag' and 'x5' in {t.xaxis for t in on_screen(box).data}
+    for how in ('none', 'dtw', 'stretch'): controls(box)['align'].value = how; controls(box)['frame'].value = 99
+
+# dragging
+
+def test_a_drag_sets_several_controls_and_draws_once():
+    import ipywidgets as w, plotly.graph_objects as go
+    asked = []
+    def figure(a, b): asked.append((a, b)); return go.Figure(layout_meta=dict(grab=[a, b]))
+    box = W.live(figure, grab=lambda place, a, b: dict(a=place[0] + 0*b, b=place[1]), a=w.FloatSlider(1, min=0, max=5), b=w.FloatSlider(2, min=0, max=5))
+    box.children[1].grabbed = [3., 99.]
+    assert asked == [(1, 2), (3, 5)] and box.children[0].children[1].value == 5 # what lies beyond is as far as it goes
+    box.children[0].children[0].value = 4
+    assert asked[-1] == (4, 5)
+
 def test_unknown_keypoints_are_shown_as_unknown(dances):
     xy = dances[0].copy(); xy[:, COCO.index('left_wrist')] = np.nan
     p = W.make_pair(dances[0], xy, COCO); f = W.score_figure(p, 10)
@@ -111,7 +143,8 @@ def test_no_figure_has_latex_in_its_text(pair):
 @pytest.mark.parametrize('make, control, value', [
     (W.soft_label_explorer, 'β', 1.), (W.soft_label_explorer, 'bins per pixel', 4.), (W.soft_label_explorer, 'σ, bins', 12.),
     (W.soft_label_explorer, 'keypoint x, px', 20.), (W.gate_viewer, 'dancer', 9), (W.gate_viewer, 'input, px', 128),
-    (W.gate_viewer, 'gate', 'self'), (W.score_player, 'frame', 80), (W.score_player, 'tested', '0.3 s late')])
+    (W.gate_viewer, 'gate', 'self'), (W.score_player, 'frame', 80), (W.score_player, 'tested', '0.3 s late'),
+    (W.score_player, 'align', 'dtw')])
 def test_moving_a_control_changes_the_figure(make, control, value):
     box = make(); before = on_screen(box)
     controls(box)[control].value = value
