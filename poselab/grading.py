@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['HIDDEN', 'SOLUTION', 'COLUMNS', 'CSS', 'TAGS', 'PAGE', 'nbgrader_for', 'lab_sources', 'leaks', 'release', 'last_line',
            'name_of', 'lab_of', 'collect', 'grade_id', 'read_submission', 'restore', 'fingerprint', 'run_one', 'grade',
-           'read_book', 'save_grade', 'mark_rows', 'write_marks', 'safe_cell', 'read_marks', 'what_was_said', 'as_html',
-           'feedback']
+           'read_book', 'save_grade', 'mark_rows', 'write_marks', 'safe_cell', 'read_marks', 'hidden_lines', 'bare',
+           'masked', 'what_was_said', 'mask_outputs', 'as_html', 'feedback']
 
 # %% ../nbs/33c_grading.ipynb #c002
 import csv, hashlib, json, os, re, shutil, sys
@@ -301,19 +301,45 @@ td,th{padding:.25rem .8rem;border-bottom:1px solid #ddd;text-align:left}td.n{tex
 .good{border-left:4px solid #0072B2;padding:.5rem 1rem;background:#eef6fb}.jp-Cell{margin:.6rem 0}.highlight,pre{background:#f6f6f6;overflow-x:auto;padding:.4rem}
 img{max-width:100%}.jp-InputPrompt,.jp-OutputPrompt,.anchor-link{display:none}"""
 
-def what_was_said(nb) -> dict: # exercise -> list of texts
+def hidden_lines(source) -> list: # of a lab with its solutions: lines of hidden checks without spaces, quotes and backslashes
+    "What must not stand in any feedback"
+    lines = (l.strip() for c in source.cells for part in HIDDEN.findall(c.source) for l in part.splitlines())
+    return [bare(l) for l in lines if len(bare(l)) > 9 and not l.startswith(('#', 'import ', 'from '))]
+
+def bare(text:str) -> str: return re.sub(r'\\[nt]|[\s\\\'"]|\x1b\[[0-9;]*m', '', text)
+
+def masked(
+    text:str, # what a cell of a submission has shown
+    hidden, # of `hidden_lines`
+) -> str:
+    "The text without lines that quote a hidden check"
+    if not any(h in bare(text) for h in hidden): return text
+    left = [l for l in text.splitlines() if not any(h in bare(l) for h in hidden)]
+    told = '(a hidden check stood here)'
+    return told if any(h in bare(''.join(left)) for h in hidden) else '\n'.join([*left, told]) # a line may have been broken up
+
+def what_was_said(nb, hidden=()) -> dict: # exercise -> list of texts
     "What the checks of a notebook said"
-    clean = lambda t: re.sub(r'\x1b\[[0-9;]*m', '', t)
+    clean = lambda t: masked(re.sub(r'\x1b\[[0-9;]*m', '', t), hidden)
     def texts(cell):
         for o in cell.get('outputs', []):
-            if o.output_type == 'stream': yield o.text.strip()
+            if o.output_type == 'stream': yield clean(o.text).strip()
             elif o.output_type == 'error': yield clean('\n'.join(o.traceback) if o.ename not in ('Hint', 'NameError', 'Stopped', 'NotRun', 'Empty') else o.evalue).strip()
     return {grade_id(c).removeprefix('check-'): [t for t in texts(c) if t] for c in nb.cells if is_check(c)}
 
 # %% ../nbs/33c_grading.ipynb #c032
 TAGS = 'a abbr b blockquote br code dd details div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong sub summary sup table tbody td th thead tr ul'.split()
 
-def as_html(nb) -> str: # a fragment without scripts
+def mask_outputs(cell, hidden):
+    "Take hidden checks out of what a cell has shown, in place"
+    for o in cell.outputs:
+        if o.output_type == 'stream': o.text = masked(o.text, hidden)
+        elif o.output_type == 'error': o.evalue,o.traceback = masked(o.evalue, hidden),[masked(t, hidden) for t in o.traceback]
+        else:
+            for kind,x in o.get('data', {}).items():
+                if not kind.startswith('image/') or 'svg' in kind: o.data[kind] = masked(x if isinstance(x, str) else json.dumps(x), hidden)
+
+def as_html(nb, hidden=()) -> str: # a fragment without scripts
     "A notebook as it ran, hidden checks left out"
     import copy
     from nbconvert import HTMLExporter
@@ -322,6 +348,7 @@ def as_html(nb) -> str: # a fragment without scripts
     for cell in nb.cells: cell.source = HIDDEN.sub('# (hidden checks)\n', cell.source)
     for cell in (c for c in nb.cells if c.cell_type == 'code'):
         cell.outputs = [o for o in cell.outputs if o.output_type != 'error' or not is_check(cell)]
+        mask_outputs(cell, hidden)
     c = Config()
     c.SanitizeHTML.tags = TAGS
     return HTMLExporter(config=c, template_name='basic', sanitize_html=True).from_notebook_node(nb)[0]
@@ -356,7 +383,8 @@ def feedback(
         if not mine: raise ValueError(f'There are no marks of {student!r}; there are marks of {", ".join(sorted({r["student"] for r in rows}))}.')
         for lab in dict.fromkeys(r['lab'] for r in mine):
             nb,report = nbformat.read(course/'executed'/student/lab/f'{lab}.ipynb', 4),book.get(f'{student}/{lab}', {})
-            labs.append(dict(name=lab, notes=report.get('notes', []), rows=[r for r in mine if r['lab'] == lab], said=what_was_said(nb), html=as_html(nb)))
+            hidden = hidden_lines(nbformat.read(course/'source'/lab/f'{lab}.ipynb', 4))
+            labs.append(dict(name=lab, notes=report.get('notes', []), rows=[r for r in mine if r['lab'] == lab], said=what_was_said(nb, hidden), html=as_html(nb, hidden)))
         pages.append(course/'feedback'/f'{student}.html')
         pages[-1].write_text(page.render(student=student, css=CSS, rows=mine, labs=labs, of=sum(r['of'] for r in mine),
             got=sum(r['points'] or 0 for r in mine), waiting=sum(r['points'] == '' for r in mine)), 'utf8')

@@ -92,6 +92,28 @@ def test_each_spoilt_scale_has_its_own_words():
     labs.check_deviations(way())
     for words,x in {'6 of the 14': .95, 'three pairs': 1 - .05*3/14, 'not by the truth': 1., 'what is lost': .05*6/14}.items(): assert words in hint(labs.check_ceiling, x)
 
+def test_the_hunt_counts_what_is_missing_names_what_is_false_and_gives_nothing_away(capsys):
+    data,there = labs.plant_labels(10)
+    right = [(i, min(people), kind) for i,(kind,people) in there.items()]
+    assert len(there) == 20 and {k for k,_ in there.values()} == set(labs.PLANTED)
+    labs.check_found(right); labs.check_found([x[:2] for x in right]); labs.check_found([(i, max(people)) for i,(_,people) in there.items()])
+    assert 'all 20' in capsys.readouterr().out
+    boxes = [x for x in right if x[2] != 'box']
+    told = hint(labs.check_found, boxes + [(9, 14)])
+    assert '4 of the 20 are missing. 4 of them are alike' in told and 'does each hold its person' in told and '1 of yours are no planted errors: (9, 14)' in told
+    assert not [i for i,_,k in right if k == 'box' and re.search(rf'\b{i}\b', told.split('missing')[1])], 'the hint names a place'
+    wrong = [(right[0][0], right[0][1], next(k for k in labs.PLANTED if k != right[0][2])), *right[1:]]
+    assert f'another kind than you say: {right[0][:2]}' in hint(labs.check_found, wrong)
+    for answer,words in (([], 'a list of'), (None, 'a list of'), ([7], 'is not (image, person)'), ([(1, 999)], 'has no person 999'), ([(*right[0][:2], 'blur')], "'blur' was not planted")):
+        assert words in hint(labs.check_found, answer)
+
+def test_another_seed_plants_other_errors_of_every_kind():
+    from collections import Counter
+    for seed in (8, 11):
+        data,there = labs.plant_labels(seed)
+        assert Counter(k for k,_ in there.values()) == dict.fromkeys(labs.PLANTED, 4) and set(there) <= {im.id for im in data.images}
+        for i,(kind,people) in there.items(): assert people <= set(data.instances.id[data.instances.image_id == i].tolist()) and len(people) == 1 + (kind == 'duplicate')
+
 # --- the machine
 
 def test_the_doctor_says_how_to_mend_what_is_missing(monkeypatch):
@@ -107,10 +129,11 @@ def test_the_doctor_says_how_to_mend_what_is_missing(monkeypatch):
 def test_a_lab_is_whole(path):
     nb = nbformat.read(path, 4)
     marks = {c.metadata.nbgrader.grade_id: c for c in nb.cells if 'nbgrader' in c.metadata}
-    assert list(marks) == ['predict', 'check-predict', 'build', 'check-build', 'open']
+    hunt = ['hunt', 'check-hunt']*('lab08' in path.stem) # 20 errors to find
+    assert list(marks) == ['predict', 'check-predict', 'build', 'check-build', *hunt, 'open']
     code = '\n'.join(c.source for c in nb.cells if c.cell_type == 'code')
     text = '\n'.join(c.source for c in nb.cells if c.cell_type == 'markdown')
-    assert code.count('### BEGIN SOLUTION') == code.count('### END SOLUTION') == 2 and 'HIDDEN' in marks['check-build'].source
+    assert code.count('### BEGIN SOLUTION') == code.count('### END SOLUTION') == 2 + len(hunt)//2 and 'HIDDEN' in marks['check-build'].source
     assert sum(c.metadata.nbgrader.points for c in marks.values() if c.metadata.nbgrader.grade) == 12
     for word in ('**You will**', '**Read first**', '**Time**', '*Points*'): assert word in text, word
     assert any('image/png' in o.get('data', {}) for c in nb.cells for o in c.get('outputs', [])), 'no figure'
@@ -274,6 +297,73 @@ def test_the_weaker_guard_still_refuses_files_and_network(tmp_path):
         for code in (f'open({str(Path(__file__))!r}).read()', f'open({str(tmp_path/"x")!r}, "w")', f'import os; os.listdir({str(tmp_path)!r})', 'import socket; socket.create_connection(("127.0.0.1", 80))', 'import os; os.system("true")'):
             assert room.ask(code)[-1]['ename'] == 'PermissionError', code
         assert room.ask('open("mine", "w").write("x"); print(open("mine").read())')[0]['text'] == 'x\n'
+
+@course_only
+def test_who_goes_for_the_grader_or_changes_things_during_a_check_gets_nothing():
+    from poselab.sandbox import Limits, Room
+    check = 'import torch, numpy as np\nf()\nassert torch.ones(1).allclose(torch.zeros(1)) or np.allclose(0, 1)'
+    tricks = ['import poselab.sandbox as s\ns.run_check = lambda shell, source: []\ns.put_back = lambda photo: []',
+        'import poselab.sandbox as s\ns.run_check.__code__ = (lambda shell, source: []).__code__\ns.put_back.__code__ = (lambda photo: []).__code__',
+        'import json\nreal = json.dumps\njson.dumps = lambda x, **k: real(dict(x, outputs=[]))', 'import json\njson.loads.__code__ = (lambda s: dict(check=True, source="1", token="")).__code__',
+        'import torch\ntorch.Tensor.allclose = lambda *a: True', 'import numpy._core.numeric as n\nn.isclose = lambda *a, **k: n.bool_(1)',
+        'import builtins\nbuiltins.__import__ = builtins.vars = lambda *a, **k: {}', 'import sys, types\nsys.modules["numpy"] = types.SimpleNamespace(allclose=lambda *a: True)',
+        '__builtins__ = dict(vars(__import__("builtins")), __import__=lambda *a: 1/0)']
+    with Room(Limits()) as room:
+        for trick in tricks:
+            room.ask('def f(): pass'), room.ask(trick)
+            assert [o['ename'] for o in room.ask(check, check=True) if o['output_type'] == 'error'] == ['AssertionError'], trick
+        room.ask('def f():\n    import poselab.labs as l\n    l.expect_close.__code__ = (lambda *a, **k: None).__code__')
+        got = room.ask('f(); labs.expect_close(1, 2, "x")', check=True)
+        assert got[-1]['ename'] == 'Stopped' and 'poselab.labs.expect_close' in got[-1]['evalue']
+        assert room.ask('labs.expect_close(1, 2, "x")', check=True)[-1]['ename'] == 'Hint' # the next one is whole again
+        room.ask('def f(): return 1'), room.ask('def max(x): return x')
+        assert room.ask('labs.expect_close(labs.ask(f), 1, "f"); labs.passed("f")', check=True) == [dict(output_type='stream', name='stdout', text='✓ f\n')]
+
+@course_only
+def test_a_hidden_check_that_was_found_is_not_in_the_feedback(sources, tmp_path):
+    from poselab.grading import collect, feedback, grade, masked, release
+    spy = """def twice(x):
+    import sys
+    f = sys._getframe()
+    while f:
+        print([str(x)[:3000] for x in list(f.f_locals.values())]); f = f.f_back
+    return 2*x"""
+    release(tmp_path/'c', source=sources)
+    (tmp_path/'in').mkdir()
+    told = nbformat.read(sources/'numbers.ipynb', 4).cells[2].source # as if it had been found all the same
+    handed_in(tmp_path/'c', tmp_path/'in', 'spy', dict(twice=spy, thrice=f'print({told!r})\nprint([{told!r}])\ndisplay({told!r})\ndef thrice(x): print({told!r}); raise ValueError({told!r})'))
+    collect(tmp_path/'in', tmp_path/'c'); grade(tmp_path/'c'); feedback(tmp_path/'c')
+    assert points(dict(path=tmp_path/'c'))['spy','twice'] == 4
+    ran = nbformat.read(tmp_path/'c'/'executed'/'spy'/'numbers'/'numbers.ipynb', 4)
+    assert 'hidden twice' not in str([o for c in ran.cells[:3] for o in c.get('outputs', [])]), 'the text of a check stands in a frame'
+    assert 'hidden twice' in str(ran.cells[3].outputs)
+    text = page(dict(path=tmp_path/'c'), 'spy')
+    assert 'a hidden check stood here' in text and 'hidden twice' not in re.sub(r'print\(.*', '', re.sub(r'<[^>]+>', '', text.split('<details>')[0]))
+    shown = re.findall(r'<div class="[^"]*(?:OutputArea|output)[^"]*".*?</pre>', text, re.S)
+    assert shown and 'hidden twice' not in ''.join(shown)
+    assert masked('an honest line', ['labs.ask(twice']) == 'an honest line'
+
+def test_a_clone_below_a_system_folder_is_left_out(tmp_path):
+    from poselab.sandbox import readable, without
+    for folder in ('usr/lib', 'usr/src/poselab/nbs', 'usr/src/other'): (tmp_path/folder).mkdir(parents=True)
+    (tmp_path/'usr'/'link').symlink_to(tmp_path/'usr'/'src'/'poselab')
+    clone = tmp_path/'usr'/'src'/'poselab'
+    assert without(tmp_path/'usr', clone) == [str(tmp_path/'usr'/p) for p in ('lib', 'src/other')]
+    assert without(clone, clone) == without(clone/'nbs', clone) == [] and without(tmp_path/'usr'/'lib', clone) == [str(tmp_path/'usr'/'lib')]
+    root = Path(__file__).parents[1]
+    assert not [p for p in readable() if Path(p).resolve() in (root, root/'nbs', *root.parents)]
+
+@course_only
+def test_a_room_of_a_clone_in_usr_does_not_show_its_labs(tmp_path):
+    from poselab.sandbox import landlock_version
+    if not landlock_version(): pytest.skip('no Landlock here')
+    (tmp_path/'usr'/'poselab'/'nbs').mkdir(parents=True); (tmp_path/'usr'/'poselab'/'nbs'/'x').write_text('solution'); (tmp_path/'usr'/'free').write_text('free')
+    code = f"""from poselab.sandbox import landlock, without
+landlock(without({str(tmp_path/'usr')!r}, {str(tmp_path/'usr'/'poselab')!r}), [])
+print(open({str(tmp_path/'usr'/'free')!r}).read())
+try: print(open({str(tmp_path/'usr'/'poselab'/'nbs'/'x')!r}).read())
+except PermissionError: print('closed')"""
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.split() == ['free', 'closed']
 
 @course_only
 def test_nothing_of_the_teacher_is_in_the_environment_of_a_room(monkeypatch):
