@@ -1,5 +1,5 @@
 "Diagnosis and audit in pieces: the numbers of the whole, however it is cut and whoever works, also when a worker is killed"
-import json, os, signal, subprocess, sys
+import json, os, signal, socket, subprocess, sys, time
 from dataclasses import fields, replace
 import numpy as np
 import pytest
@@ -137,3 +137,13 @@ def test_a_shell_asks_a_cluster_by_its_address_and_gets_the_same(crowd, spoilt, 
 def test_an_address_where_nobody_answers_is_named_at_once(address):
     with pytest.raises(ValueError, match=f'No Ray cluster answers at .*{address.removeprefix("ray://")}'):
         with ray_workers(address): pass
+
+@pytest.mark.parametrize('way', ['', 'ray://'])
+def test_a_port_where_something_else_listens_is_named_after_a_while(way, monkeypatch):
+    from poselab import shards
+    monkeypatch.setattr(shards, 'PATIENCE', 8)
+    with socket.create_server(('127.0.0.1', 0)) as door:
+        began = time.monotonic()
+        with pytest.raises(ValueError, match='No Ray cluster answers at .*127.0.0.1'):
+            with ray_workers(f'{way}127.0.0.1:{door.getsockname()[1]}'): pass
+        assert time.monotonic() - began < 60
