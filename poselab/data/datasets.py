@@ -388,6 +388,7 @@ def _said_boxes(rows):
     box,ok = _table([r.get('bbox') or [0]*4 for r in rows], 4)
     return box, ok & np.isfinite(box).all(1) & (box[:, 2:] > 0).all(1)
 
+# %% ../../nbs/05_datasets.ipynb #c052
 def _results(path, found, truth, faults):
     "Rows of a COCO results file as a table"
     schema = truth.schema if isinstance(truth, PoseData) else truth
@@ -422,7 +423,7 @@ def read_results(
     "Read predictions in COCO's results format"
     return _results(path, read_json(path, list), truth, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c052
+# %% ../../nbs/05_datasets.ipynb #c053
 def write_results(
     pred:Instances, # keypoints that were not predicted (nan) become 0, 0 with confidence 0
     path, # .json or .json.gz
@@ -440,7 +441,7 @@ def write_results(
     rows = [r | (dict(bbox=b) if o else {}) for r,b,o in zip(rows, pred.bbox.round(4).tolist(), own)]
     return _dump(path, [r | {k: v for k,v in e.items() if k != 'poselab'} | named for r,e in zip(rows, pred.extra)])
 
-# %% ../../nbs/05_datasets.ipynb #c055
+# %% ../../nbs/05_datasets.ipynb #c056
 def _iqbal(path, doc, images, faults):
     "The list of clips of the earlier PoseTrack: videos[].frames[][]"
     infos,people = [],[]
@@ -474,7 +475,7 @@ def _person_2017(path, i, rect, image_id):
     return dict(image_id=image_id, keypoints=xyv.ravel().tolist(), track_id=_one(rect.get('track_id')), score=_one(rect.get('score'))) | (
         {} if None in box else dict(head_box=box))
 
-# %% ../../nbs/05_datasets.ipynb #c056
+# %% ../../nbs/05_datasets.ipynb #c057
 def _posetrack17(path, doc, images, faults):
     "The files of 2017: annolist[].annorect[].annopoints[].point[]"
     infos,people = [],[]
@@ -504,7 +505,7 @@ def _joined(path, parts, images):
     source = find_images(path/'x', infos, images) or (find_images(path.parent/'x', infos) if images is None else None)
     return PoseData(path.name, parts[0].schema, infos, people, source, {k: v for k,v in parts[0].extra.items() if k == 'category'})
 
-# %% ../../nbs/05_datasets.ipynb #c057
+# %% ../../nbs/05_datasets.ipynb #c058
 def read_posetrack(
     path, # json of 2017, 2018 or 2021, the clip list of the earlier release (plain or gzipped), or a folder of one json per sequence
     images=None, # folder or zip of the pictures; None looks near the file, False wants none
@@ -520,7 +521,7 @@ def read_posetrack(
     if 'annolist' in doc: return _posetrack17(path, doc, images, faults)
     return _iqbal(path, doc, images, faults) if 'videos' in doc else _coco(path, doc, images, None, faults)
 
-# %% ../../nbs/05_datasets.ipynb #c062
+# %% ../../nbs/05_datasets.ipynb #c063
 def _mpii_items(path, found):
     "Rows, keypoint names, and the keys of the two known json forms of MPII"
     if isinstance(found, list):
@@ -549,7 +550,7 @@ def _mpii_person(i, item, image_id, at, flags):
     own = {k: item[k] for k in ('center', 'scale', 'head_box') if k in item}
     return dict(id=i, image_id=image_id, bbox=box, keypoints=points) | own
 
-# %% ../../nbs/05_datasets.ipynb #c063
+# %% ../../nbs/05_datasets.ipynb #c064
 def _mpii_files(items): # file name -> image id, numbered as they come
     return {f: n for n,f in enumerate(dict.fromkeys(str(i.get('image')) for i in items), 1)}
 
@@ -587,7 +588,7 @@ def _mpii_predictions(path, doc):
     there = np.isfinite(xy).all(-1)
     return Instances.make(xy, 2*there, image_id=[files[str(i.get('image'))] for i in items], confidence=there.astype(float))
 
-# %% ../../nbs/05_datasets.ipynb #c067
+# %% ../../nbs/05_datasets.ipynb #c068
 def read_lspet(
     folder=None, # folder with lspet_256.json and lspet_256.zip; None takes it from `data_root()`
     split:str=None, # 'train' or 'val'; None for both
@@ -600,7 +601,7 @@ def read_lspet(
     data = read_coco(folder/'lspet_256.json', folder/'lspet_256.zip')
     return data if split is None else data.subset(split=split)
 
-# %% ../../nbs/05_datasets.ipynb #c069
+# %% ../../nbs/05_datasets.ipynb #c070
 def _flags(values): return all(isinstance(v, int) and v in (0, 1) for v in values)
 
 def _hidden_joints(file, people, k):
@@ -615,7 +616,7 @@ def _hidden_joints(file, people, k):
         if joints is not None: v[i] = np.where((v[i] == 2) & (np.array(joints) == 1), 1, v[i])
     return v
 
-# %% ../../nbs/05_datasets.ipynb #c070
+# %% ../../nbs/05_datasets.ipynb #c071
 def _split_file(place, split):
     "The json of one split in a folder"
     found = sorted([*place.glob('*.json*'), *place.glob('annotations/*.json*')])
@@ -637,7 +638,7 @@ def _counted_or_raise(data, split, file):
                      f'{" These are the enlarged pictures: erased and gridded copies." if enlarged else ""} '
                      'check=False reads it all the same.')
 
-# %% ../../nbs/05_datasets.ipynb #c071
+# %% ../../nbs/05_datasets.ipynb #c072
 def read_running_human(
     place, # json file, plain or gzipped, or a folder with one file per split ('train', 'val' in their names)
     split:str=None, # 'train' or 'val'; None for both, if they are in one file
@@ -654,7 +655,7 @@ def read_running_human(
     if check: _counted_or_raise(data, split, file)
     return data
 
-# %% ../../nbs/05_datasets.ipynb #c075
+# %% ../../nbs/05_datasets.ipynb #c076
 def json_kind(
     path, # for errors
     doc, # what `read_json` gave
@@ -691,7 +692,7 @@ def _annotations_in(folder):
     try: return files[0] if len(files) == 1 and json_kind(files[0], read_json(files[0])) != 'results' else folder
     except ValueError: return folder
 
-# %% ../../nbs/05_datasets.ipynb #c076
+# %% ../../nbs/05_datasets.ipynb #c077
 def _of_films(path):
     "Is it a sequence's file: PoseTrack's, or COCO's with films?"
     try: doc = read_json(path, dict)
@@ -704,7 +705,7 @@ def _sequences(folder):
     files = sorted(f for f in folder.iterdir() if f.name.endswith(('.json', '.json.gz')))
     return len(files) > 1 and all(map(_of_films, files))
 
-# %% ../../nbs/05_datasets.ipynb #c077
+# %% ../../nbs/05_datasets.ipynb #c078
 def read_any(
     path, # annotation or results file (plain or gzipped json), folder, zip, image or video
     images=None, # folder or zip of an annotation file's pictures; None looks near the file, False wants none
@@ -740,7 +741,7 @@ def read_predictions(
         raise ValueError(f'{path} has the keypoints of {data.schema.name}, {truth.name} those of {truth.schema.name}.')
     return data.instances
 
-# %% ../../nbs/05_datasets.ipynb #c083
+# %% ../../nbs/05_datasets.ipynb #c084
 def count_records(
     data:PoseData,
 ) -> dict: # numbers by the words that data cards use
