@@ -560,6 +560,7 @@ def check_boxes(a:Seen) -> list:
         dict(do='box', bbox=held[p].round(2).tolist()))
                   for p in np.flatnonzero(broken & on.any(1))]
 
+# %% ../nbs/25b_audit.ipynb #c040
 def check_areas(a:Seen) -> list:
     "Areas that are missing, larger than the box, or unlike all others"
     g = a.data.instances
@@ -587,7 +588,7 @@ def check_counts(a:Seen) -> list:
     chance = .9*(1 - len(rows)/max(len(g), 1))**2
     return [a.finding('count', p, chance, n[p], 0, f'num_keypoints is {g.extra[p]["num_keypoints"]!r}, and {n[p]} keypoints are labelled') for p in rows]
 
-# %% ../nbs/25b_audit.ipynb #c040
+# %% ../nbs/25b_audit.ipynb #c041
 def check_people(a:Seen) -> list:
     "Crowds with keypoints, people too small, with few keypoints, or with none"
     g,t = a.data.instances,a.limits
@@ -623,7 +624,7 @@ def check_duplicates(a:Seen) -> list:
                              f'{g.id[more]} of this picture at OKS {s[e]:.2f}', dict(do='merge', person=int(g.id[more]))))
     return out
 
-# %% ../nbs/25b_audit.ipynb #c042
+# %% ../nbs/25b_audit.ipynb #c043
 def check_missing(a:Seen) -> list:
     "Keypoints that are absent more often than their mirror partner, or than all others"
     s,v = a.data.schema,a.data.instances.visible > 0
@@ -642,7 +643,7 @@ def check_missing(a:Seen) -> list:
         out.append(Finding('missing', -1, -1, name, float(min(.95, .3 + share[k] - usual)), float(value), 5., why))
     return out
 
-# %% ../nbs/25b_audit.ipynb #c044
+# %% ../nbs/25b_audit.ipynb #c045
 def check_model(a:Seen) -> list:
     "Keypoints that a model sees elsewhere, and people whose label fits it only when mirrored in the picture"
     if a.model is None: return []
@@ -667,7 +668,7 @@ def _mirrored_labels(a):
             dict(do='mirror'))
         for p in np.flatnonzero(chance >= a.limits.chance)]
 
-# %% ../nbs/25b_audit.ipynb #c046
+# %% ../nbs/25b_audit.ipynb #c047
 SMALL = 32 # side of the thumbnails that are compared, px
 
 def _print_of(img): # 64 bits of the coarse pattern of a grey (32, 32) thumbnail; 0 where there is none
@@ -690,7 +691,7 @@ def picture_prints(
         prints[i],turned[i] = _print_of(small[i]),_print_of(small[i,:,::-1].copy())
     return prints, turned, small, bad
 
-# %% ../nbs/25b_audit.ipynb #c047
+# %% ../nbs/25b_audit.ipynb #c048
 def near_prints(a:np.ndarray, b:np.ndarray, bits:int=6) -> tuple: # indices i, j with at most `bits` of 64 bits different
     "Two prints that differ in few bits share at least one of bits + 1 pieces: only those are compared"
     cuts,found = np.linspace(0, 64, bits + 2).astype(int),[]
@@ -706,7 +707,7 @@ def _alike(a, b): # correlation of thumbnails, (M,)
     a,b = (x - x.mean(1, keepdims=True) for x in (a, b))
     return (a*b).sum(1)/np.maximum(np.linalg.norm(a, axis=1)*np.linalg.norm(b, axis=1), 1e-6)
 
-# %% ../nbs/25b_audit.ipynb #c048
+# %% ../nbs/25b_audit.ipynb #c049
 def check_pictures(
     data, # PoseData with pictures
     others=(), # PoseData of other splits
@@ -738,7 +739,7 @@ def check_pictures(
     compare(turned, small[:,:,::-1], 'mirrored', False)
     return out
 
-# %% ../nbs/25b_audit.ipynb #c050
+# %% ../nbs/25b_audit.ipynb #c051
 def check_faults(
     data, # PoseData
     faults, # what the reader said about records that it left out: the list that it was given
@@ -748,7 +749,7 @@ def check_faults(
     def whose(f): return (i if (i := getattr(f, 'image_id', -1)) in known else -1), getattr(f, 'person', -1)
     return [Finding('faulty', *whose(f), None, .99, 1., 0., str(f)) for f in faults]
 
-# %% ../nbs/25b_audit.ipynb #c053
+# %% ../nbs/25b_audit.ipynb #c054
 PICTURE_CHECKS = (check_swaps, check_limbs, check_mixed, check_places, check_boxes, check_duplicates, check_model)
 BODY_CHECKS = (*PICTURE_CHECKS, check_flags, check_areas, check_counts, check_people, check_missing) # these five need everybody
 
@@ -768,7 +769,7 @@ def ranked(
     order = np.lexsort(([f.row for f in found], [names.index(f.check) for f in found], [-f.chance for f in found]))
     return Findings(found[i] for i in order if found[i].chance >= least)
 
-# %% ../nbs/25b_audit.ipynb #c054
+# %% ../nbs/25b_audit.ipynb #c055
 def _check_data(data):
     if not isinstance(data, PoseData): raise ValueError(f'audit needs a PoseData (read_any reads one), not a {type(data).__name__}')
 
@@ -807,7 +808,7 @@ def _skipped(data, pred, others, pictures):
     if len(data.instances) < 50: out['limb'] = f'{len(data.instances)} people say little about usual bodies: give norms of a larger set'
     return out
 
-# %% ../nbs/25b_audit.ipynb #c059
+# %% ../nbs/25b_audit.ipynb #c060
 def _at(data, finding): # the row of a finding's person, by id
     g = data.instances
     rows = np.flatnonzero((g.id == finding.person) & (g.image_id == finding.image_id))
@@ -846,7 +847,7 @@ FIXES = dict(swap=_fix_swap, drop=_fix_drop, move=_fix_move, visibility=_fix_vis
     exchange=_fix_exchange,
     mirror=_fix_mirror, merge=_fix_merge)
 
-# %% ../nbs/25b_audit.ipynb #c060
+# %% ../nbs/25b_audit.ipynb #c061
 def apply_fix(
     data, # PoseData
     finding:Finding,
@@ -867,7 +868,7 @@ def apply_fix(
     if fix['do'] == 'merge': g = g[np.arange(len(g)) != p]
     return replace(data, instances=g)
 
-# %% ../nbs/25b_audit.ipynb #c063
+# %% ../nbs/25b_audit.ipynb #c064
 def _pick(rng, could, rate): # rows to spoil: a share of those who could show it
     rows = np.flatnonzero(could)
     return np.sort(rng.choice(rows, min(len(rows), max(1, round(rate*len(rows)))), replace=False)) if len(rows) else rows
@@ -882,7 +883,7 @@ def _plant_swap(rng, data, a, g, kind, rate):
     for p in rows: _fix_swap(data, g, p, pairs[turned].ravel())
     return rows, np.full(len(rows), -1), g
 
-# %% ../nbs/25b_audit.ipynb #c064
+# %% ../nbs/25b_audit.ipynb #c065
 def _plant_point(rng, data, a, g, kind, rate):
     could = np.isfinite(a.xy[...,0]) & np.isfinite(a.size)[:,None] & (np.isfinite(a.wide[:,:1]) if kind == 'outside_image' else True)
     rows = _pick(rng, (could.sum(1) > 3), rate)
@@ -909,7 +910,7 @@ def _plant_person(rng, data, a, g, kind, rate):
         rows = np.arange(len(g) - len(rows), len(g))
     return rows, np.full(len(rows), -1), g
 
-# %% ../nbs/25b_audit.ipynb #c065
+# %% ../nbs/25b_audit.ipynb #c066
 def _plant_mixed(rng, data, a, g, kind, rate):
     s = data.schema; limbs = [l for l in s.limbs if len(far_side(s.limbs, *l)) <= 2 and s.sides[l[0]] == s.sides[l[1]] != 'centre']
     ok = np.isfinite(a.xy[...,0]); i,j = same_image(g.image_id, g.image_id)

@@ -6,10 +6,10 @@
 __all__ = ['FILE', 'SHARED', 'RAY', 'LAB', 'STUDENT', 'to_json', 'table', 'sentence', 'Verb', 'main', 'verb', 'page_file', 'demo',
            'demo_text', 'recipe_tables', 'train', 'own_recipe', 'truth_and_predictions', 'say_faults', 'shared',
            'evaluate_', 'doubt_roles', 'eval_summary', 'eval_text', 'score', 'score_text', 'run', 'system_tables',
-           'counts', 'ablate', 'also_films', 'diagnose', 'diagnose_film', 'audit', 'audit_text', 'collect', 'browse',
-           'model_names', 'read_browsed', 'build_browsed', 'show_app', 'export', 'write_onnx', 'predict_path',
-           'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs', 'labs_release', 'labs_collect',
-           'labs_grade', 'labs_feedback', 'labs_doctor']
+           'counts', 'ablate', 'also_films', 'diagnose', 'diagnose_film', 'asked_labels', 'audit', 'audit_text',
+           'collect', 'browse', 'model_names', 'read_browsed', 'build_browsed', 'show_app', 'export', 'write_onnx',
+           'predict_path', 'lasting', 'warn_unsure', 'clip_rate', 'apps', 'serve_apps', 'labs', 'labs_release',
+           'labs_collect', 'labs_grade', 'labs_feedback', 'labs_doctor']
 
 # %% ../nbs/31_cli.ipynb #c003
 import functools, json, math, sys, warnings
@@ -80,6 +80,7 @@ class Verb(click.Command):
         click.echo(to_json(found) if ctx.params.get('as_json') else found.pop('text', None) or table(found))
         if failed: ctx.exit(1)
 
+# %% ../nbs/31_cli.ipynb #c016
 @click.group(context_settings=dict(help_option_names=['-h', '--help'], max_content_width=100))
 @click.option('--debug', is_flag=True, help='Show where an error comes from.')
 @click.version_option(package_name='poselab')
@@ -99,7 +100,7 @@ def verb(*args, group=main, **kwargs):
         return group.command(*args, cls=Verb, **kwargs)(f)
     return wrap
 
-# %% ../nbs/31_cli.ipynb #c017
+# %% ../nbs/31_cli.ipynb #c018
 FILE = click.Path(path_type=Path)
 
 def page_file(ctx, param, value): # so that no page is ever written over labels or results
@@ -139,7 +140,7 @@ def demo_text(found:dict) -> str: # found: what `poselab.demo.demo` returns
     lines += [f'error cases   poselab browse {found["dataset"]}'] if found['dataset'] else [f'no FiftyOne   {found["no_dataset"]}']
     return '\n'.join(lines + ['notebooks     make lab'])
 
-# %% ../nbs/31_cli.ipynb #c019
+# %% ../nbs/31_cli.ipynb #c020
 def recipe_tables():
     "Recipes by name, and whom a file can be like"
     from poselab.studies import PAPERS
@@ -184,7 +185,7 @@ def own_recipe(file, like='rendered'):
     if like not in RECIPES | PAPERS: raise click.UsageError(f'--like {like}: take one of {", ".join(RECIPES | PAPERS)}.')
     return replace(on_data((RECIPES | PAPERS)[like], file), images=0)
 
-# %% ../nbs/31_cli.ipynb #c021
+# %% ../nbs/31_cli.ipynb #c022
 def truth_and_predictions(gt, pred, images, weights, skip_faulty=False, progress=True, split=None, detector=None):
     "PoseData and Instances from the options that `eval` and `browse` share"
     from poselab.data.datasets import read_predictions
@@ -221,7 +222,7 @@ RAY = click.option('--ray', metavar='local|ADDRESS', help='Work in pieces on all
 
 def shared(f, options=SHARED): return functools.reduce(lambda f,o: o(f), options[::-1], f)
 
-# %% ../nbs/31_cli.ipynb #c022
+# %% ../nbs/31_cli.ipynb #c023
 @verb('eval')
 @shared
 @click.option('--split', help='Only this split of --gt, for example val.')
@@ -259,7 +260,7 @@ def eval_summary(truth, pred, gt) -> dict: # metrics on top, errors below them
         found.update(errors=error_table(d), status=status_table(d))
     return found
 
-# %% ../nbs/31_cli.ipynb #c024
+# %% ../nbs/31_cli.ipynb #c025
 def eval_text(
     found:dict, # from `eval_summary`
     names:tuple, # of the keypoints
@@ -277,7 +278,7 @@ def eval_text(
     people = ', '.join(f'{v} {k}' for k,v in found.get('status', {}).get('people', {}).items())
     return table(whole) + (f'\n\npeople: {people}; keypoints of matched people:' if people else '\n') + '\n' + '\n'.join(rows)
 
-# %% ../nbs/31_cli.ipynb #c026
+# %% ../nbs/31_cli.ipynb #c027
 @verb()
 @click.argument('ref')
 @click.argument('test')
@@ -322,7 +323,7 @@ def score_text(found:dict) -> str: # found: from `score_report`
     if used := found['settings'].get('weights'): lines += [f'seen by the weights {used} (--weights chooses others; rendered dancers are seen best by rendered)']
     return '\n'.join(lines + ([f'page  {found["page"]}   (open it in a browser)'] if found.get('page') else []))
 
-# %% ../nbs/31_cli.ipynb #c028
+# %% ../nbs/31_cli.ipynb #c029
 @verb()
 @click.argument('film')
 @click.option('--out', type=FILE, help='Picture to write, .png. Default: NAME.running.png; --no-picture for none.')
@@ -357,7 +358,7 @@ def _known(take):
     import numpy as np
     return np.where(take.visible[..., None] > 0, take.keypoints, np.nan)
 
-# %% ../nbs/31_cli.ipynb #c030
+# %% ../nbs/31_cli.ipynb #c031
 def system_tables():
     "Systems with published figures"
     from poselab.published import ROWS
@@ -374,7 +375,7 @@ def counts(system, as_json):
     return dict(failed=bool(bad), rows=as_records(entries), misses=len(bad), text=as_text(entries)) if not as_json else dict(
         failed=bool(bad), rows=as_records(entries), misses=len(bad))
 
-# %% ../nbs/31_cli.ipynb #c032
+# %% ../nbs/31_cli.ipynb #c033
 @verb()
 @click.option('--seeds', type=click.IntRange(1), default=3, show_default=True, help='Runs per variant.')
 @click.option('--study', type=click.Choice(('gate', 'rfsp', 'attention', 'optimiser', 'dance', 'video', 'masks', 'motion')), default='gate', show_default=True,
@@ -407,7 +408,7 @@ def ablate(seeds, study, variants, source, epochs, images, out, as_json):
     files = dict(results=str(out/'results.json'), picture=str(out/'ablation.png'))
     return dict(summary=found.summary(), **files) if as_json else dict(text='\n'.join([str(found), *files.values()]))
 
-# %% ../nbs/31_cli.ipynb #c034
+# %% ../nbs/31_cli.ipynb #c035
 def also_films(f): # a film's predictions can be doubted without a truth
     return shared(f, (click.option('--gt', type=FILE, help='Truth. Without it: what time says against --pred, the poses of a film.'), *SHARED[1:]))
 
@@ -448,7 +449,7 @@ def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, ray,
     films = film_lines(found['films']) if 'films' in found else []
     return found if as_json else dict(text='\n'.join([*impact_lines(found), *films, *([f'report: {report}'] if report else [])]))
 
-# %% ../nbs/31_cli.ipynb #c035
+# %% ../nbs/31_cli.ipynb #c036
 def diagnose_film(pred, images, skip_faulty, as_json):
     "What time says against the poses of a film"
     from poselab.data.datasets import read_any
@@ -460,7 +461,21 @@ def diagnose_film(pred, images, skip_faulty, as_json):
     found = film_report(data)
     return dict(films=found) if as_json else dict(text='\n'.join(film_lines(found)))
 
-# %% ../nbs/31_cli.ipynb #c036
+# %% ../nbs/31_cli.ipynb #c037
+def asked_labels(labels, images, pred, split, skip_faulty): # labels, predictions or None, sentences about records of the labels that were left out
+    "What an audit is about: a file, or one split of it"
+    from poselab.data.datasets import read_predictions
+    from poselab.data.formats import open_labels
+    left,faults = [],[] if skip_faulty else None
+    data = everything = open_labels(labels, images, faults=left)
+    found = read_predictions(pred, data, faults) if pred else None
+    say_faults(faults)
+    if split: data = data.subset(split=split)
+    if found is not None: found = found[[i in data._place for i in found.image_id.tolist()]]
+    elsewhere = everything._place.keys() - data._place.keys()
+    return data, found, [f for f in left if getattr(f, 'image_id', -1) not in elsewhere]
+
+# %% ../nbs/31_cli.ipynb #c038
 @verb()
 @click.argument('labels', type=FILE)
 @click.option('--images', type=FILE, help='Folder or zip of the pictures. Default: looked for near LABELS.')
@@ -487,18 +502,10 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, me
     """
     from poselab.audit import Limits, audit
     from poselab.corrections import changes_of, export_coco, spare
-    from poselab.data.datasets import read_predictions
     from poselab.data.formats import open_labels
-    left,faults = [],[] if skip_faulty else None
-    data = everything = open_labels(labels, images, faults=left)
-    found = read_predictions(pred, data, faults) if pred else None
-    say_faults(faults)
+    data,found,faults = asked_labels(labels, images, pred, split, skip_faulty)
     if mended: spare(mended, overwrite or mended.exists() and mended.samefile(labels)) # the original is refused in any case
-    if split: data = data.subset(split=split)
-    if found is not None: found = found[[i in data._place for i in found.image_id.tolist()]]
-    elsewhere = everything._place.keys() - data._place.keys()
-    asked = dict(others=[open_labels(f, faults=[]) for f in against], pictures=pictures or None, limits=Limits(chance=least),
-        faults=[f for f in left if getattr(f, 'image_id', -1) not in elsewhere])
+    asked = dict(others=[open_labels(f, faults=[]) for f in against], pictures=pictures or None, limits=Limits(chance=least), faults=faults)
     if ray:
         from poselab.shards import audit_pieces, ray_workers
         with ray_workers(ray) as run: doubts = audit_pieces(data, found, run=run, **asked)
@@ -511,7 +518,7 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, me
         out['mended'] = export_coco(labels, changes_of(doubts, max(least, .5)), mended)
     return out | dict(findings=doubts.records()) if as_json else dict(text=audit_text(out, doubts[:top], data))
 
-# %% ../nbs/31_cli.ipynb #c037
+# %% ../nbs/31_cli.ipynb #c039
 def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     "Counts, then one line per doubt"
     lines = [f'{sum(out["counts"].values())} doubts about {out["people"]} people'] + [f'  {n:>6} {k.replace("_", " ")}' for k,n in out['counts'].items()]
@@ -522,7 +529,7 @@ def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     if m := out.get('mended'): lines.append(f'mended: {m["out"]} ({m["changed"]} annotations changed, {m["removed"]} removed; see {m["log"]})')
     return '\n'.join(lines + ([f'report: {out["report"]}'] if 'report' in out else []))
 
-# %% ../nbs/31_cli.ipynb #c039
+# %% ../nbs/31_cli.ipynb #c041
 @verb()
 @click.argument('films', type=FILE, nargs=-1)
 @click.option('--out', type=FILE, required=True, help='Folder of the collection; what is there already goes on.')
@@ -551,7 +558,7 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
     say_faults(faults)
     return found
 
-# %% ../nbs/31_cli.ipynb #c041
+# %% ../nbs/31_cli.ipynb #c043
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth (also YOLO-pose yaml, CVAT xml) ...')
@@ -585,7 +592,7 @@ def browse(name, gt, pred, images, weights, skip_faulty, no_audit, most, crops, 
     if no_open: return dict(datasets=have, built=name) if as_json else dict(text=f'built {name}: poselab browse {name}')
     show_app(name, port)
 
-# %% ../nbs/31_cli.ipynb #c042
+# %% ../nbs/31_cli.ipynb #c044
 def model_names(files) -> list: # one per file
     "What to call models by their files: the stem, with the folder before it where two share one"
     stems = [Path(f).name.split('.')[0] for f in files]
@@ -621,7 +628,7 @@ def build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, most, 
     except (ValueError, RuntimeError) as e: click.echo(f'no plot of poses: {e}', err=True)
     return name
 
-# %% ../nbs/31_cli.ipynb #c043
+# %% ../nbs/31_cli.ipynb #c045
 def show_app(name, port):
     "Open the App and stay until Ctrl-C"
     from poselab.browse import open_app
@@ -633,7 +640,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c045
+# %% ../nbs/31_cli.ipynb #c047
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -662,7 +669,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c046
+# %% ../nbs/31_cli.ipynb #c048
 def predict_path(path, weights, images, out, video, fps, every, seconds, detector=None) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools
@@ -705,7 +712,7 @@ def clip_rate(path):
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
 
-# %% ../nbs/31_cli.ipynb #c048
+# %% ../nbs/31_cli.ipynb #c050
 @verb()
 @click.option('--port', type=int, help='Port of the pages. Default: a free one.')
 @click.option('--no-open', is_flag=True, help='Only say where they are.')
@@ -730,7 +737,7 @@ def serve_apps(port, show):
         except KeyboardInterrupt: click.echo('closed', err=True)
         finally: process.terminate(); process.wait(20)
 
-# %% ../nbs/31_cli.ipynb #c050
+# %% ../nbs/31_cli.ipynb #c052
 @main.group()
 def labs():
     """A course: hand out labs, collect, grade, give feedback; check a machine.
@@ -764,7 +771,7 @@ def labs_collect(folder, course, as_json):
     found = collect(folder, course)
     return found if as_json else dict(text='\n'.join([f'{len(found["collected"])} new or changed, {len(found["unchanged"])} unchanged', *found['refused']]))
 
-# %% ../nbs/31_cli.ipynb #c051
+# %% ../nbs/31_cli.ipynb #c053
 @verb('grade', group=labs)
 @click.argument('course', type=FILE, default='course')
 @LAB
