@@ -544,11 +544,11 @@ def _curve_panel(fig, p, t):
                     hovertemplate='%{y:.3f} at %{x:.2f} s<extra></extra>', row=2, col=1)
     fig.add_scatter(x=[t/s.fps]*2, y=[low, 1.], mode='lines+markers', line=dict(color=RIGHT, width=2),
                     hoverinfo='skip', row=2, col=1)
-    for d in p.found[:2]:
+    for i,d in enumerate(p.found[:2]):
         box = dict(xref='x4', yref='y4', x0=d.start, x1=d.stop, y0=low, y1=1.)
         fig.add_shape(type='rect', fillcolor='#dd5a26', opacity=.16, line_width=0, **box)
         fig.add_annotation(x=(d.start + d.stop)/2, y=low, xref='x4', yref='y4', text=d.limb.replace('_', ' '),
-                           showarrow=False, yanchor='bottom', font=dict(size=11, color='#9b111e'))
+                           showarrow=False, yanchor='bottom', yshift=16*i, font=dict(size=11, color='#9b111e'))
     fig.update_xaxes(title='time, s', range=[0, max(time[-1], 1/s.fps)], row=2, col=1)
     fig.update_yaxes(title='score of the frame', range=[low, 1.005], row=2, col=1)
 

@@ -377,9 +377,10 @@ def sampling_explorer(): # ipywidgets VBox
     controls = dict(picture=w.Dropdown(options=[*(f'dancer {i}' for i in range(4)), *PHOTOS], description='picture'), steps=w.Dropdown(options=weights, description='weights'),
         column=w.IntSlider(12, min=0, max=23, description='column'), row=w.IntSlider(16, min=0, max=31, description='row'),
         reach=w.FloatSlider(4., min=1.5, max=10, step=.5, description='reach'))
-    screen,words,mine = w.Image(format='png', layout=w.Layout(max_width='100%')),w.HTML(),[]
+    screen,words,mine,busy = w.Image(format='png', layout=w.Layout(max_width='100%', align_self='flex-start')),w.HTML(),[],[]
     upload,wrong = w.FileUpload(accept='image/*', multiple=False, description='Upload'),w.HTML()
     def moved(change=None):
+        if busy: return
         n = {k: c.value for k,c in controls.items()}
         if own := n['picture'] == 'my own': n['picture'] = mine[-1]
         high,wide = (s//8 for s in frame_pair(n['picture'])[0].shape[:2])
@@ -394,10 +395,10 @@ def sampling_explorer(): # ipywidgets VBox
         if not upload.value: return
         try: mine.append(read_upload(bytes(upload.value[0]['content']), side=1280)); wrong.value = ''
         except ValueError as e: wrong.value = f'<span style="color:#B00020">{e}</span>'; return
-        picture = controls['picture']
+        busy.append(True); picture = controls['picture'] # one answer for all that changes
         if 'my own' not in picture.options: picture.options = [*picture.options, 'my own']
-        if picture.value == 'my own': moved()
         picture.value = 'my own'
+        busy.clear(); moved()
     for c in controls.values(): c.observe(moved, 'value')
     upload.observe(brought, 'value')
     moved()
