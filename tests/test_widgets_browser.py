@@ -143,6 +143,16 @@ def test_another_dancer_has_another_mistake(open_page):
     assert 'no limb is off' in changed('no limb is off')
     assert page.locator('.js-plotly-plot .shapelayer path').count() == 0
 
+def test_time_is_set_right_where_the_reader_asks(open_page):
+    page = open_page('score')
+    choose(page, 'tested', 'drags, then hurries'); changed = look(page); choose(page, 'align', 'lag')
+    assert 's late' in changed('late, s')
+    changed = look(page); choose(page, 'align', 'dtw')
+    assert 'then warped' in changed('then warped')
+    if 'POSELAB_SHOT' in os.environ: page.screenshot(path=os.environ['POSELAB_SHOT'].replace('.', '_score.'))
+    changed = look(page); choose(page, 'align', 'stretch'); changed()
+    assert 'late, s' not in page.evaluate(SAID)
+
 def test_learning_separates_people_and_noise_mixes_them(open_page):
     page = open_page('tag_space')
     still(page, 'widget_tag_space.jpg')
@@ -224,6 +234,24 @@ def test_a_keypoint_leaves_its_rings(open_page):
     assert 'Similarity 1.00' in title(page)
     changed = look(page); press(page, 'dx', 'End')
     assert 'Similarity 0.0' in changed('40.0 px away')
+
+def test_a_keypoint_is_dragged_by_hand(open_page):
+    page = open_page('oks')
+    press(page, 'dx', 'Home'); changed = look(page); press(page, 'dx', 'End'); changed('40.0 px away')
+    x,y = page.evaluate("""() => { // where the figure says that a hand can take it, px of the screen
+      const box = document.querySelector(".js-plotly-plot"), {xaxis: x, yaxis: y, meta} = box._fullLayout, r = box.getBoundingClientRect();
+      return [r.left + x._offset + x.d2p(meta.grab[0]), r.top + y._offset + y.d2p(meta.grab[1])]; }""")
+    changed = look(page)
+    page.mouse.move(x, y); page.mouse.down(); page.mouse.move(x - 30, y + 12, steps=6)
+    changed() # while it is held
+    before = title(page); page.mouse.move(x - 45, y + 30, steps=6); page.mouse.up()
+    page.wait_for_function('before => document.querySelector(".poselab-title").textContent !== before', arg=before)
+    at = {k: float(slider(page, k).get_attribute('aria-valuenow')) for k in ('dx', 'dy')}
+    assert at['dx'] < 39 and at['dy'] > 3, at # the sliders follow
+    if 'POSELAB_SHOT' in os.environ: page.screenshot(path=os.environ['POSELAB_SHOT'])
+    changed = look(page); page.mouse.move(x + 120, y - 90); page.mouse.down(); page.mouse.move(x + 150, y - 90, steps=3); page.mouse.up()
+    page.wait_for_timeout(400)
+    assert {k: float(slider(page, k).get_attribute('aria-valuenow')) for k in at} == at # beside the point nothing is taken hold of
 
 def test_without_knobs_all_views_are_the_same(open_page):
     page = open_page('augment'); thumb(page, 'augment')
@@ -320,15 +348,26 @@ def test_every_app_fits_a_phone(open_page, pages, name):
         assert inside == [] and apart == []
     finally: page.set_viewport_size(before)
 
-def test_a_query_that_is_moved_looks_elsewhere(pages):
+def test_a_query_that_is_moved_looks_elsewhere_also_in_a_picture_of_ones_own(pages, tmp_path):
+    import cv2, numpy as np
     page = pages['sampling']; page.bring_to_front()
     words = page.locator('.widget-html', has_text='The query looks')
     words.wait_for()
     thumb(page, 'sampling')
-    before,said = page.locator('img.widget-image').get_attribute('src'),words.inner_text()
-    slider(page, 'row').focus()
-    for _ in range(6): page.keyboard.press('ArrowUp')
-    page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
-    slider(page, 'reach').focus(); page.keyboard.press('End')
+    def source(): return page.locator('img.widget-image').get_attribute('src')
+    def another(before): page.wait_for_function('before => document.querySelector("img.widget-image").src !== before', arg=before)
+    before,said = source(),words.inner_text()
+    press(page, 'row', 'ArrowUp'); another(before)
+    before = source(); press(page, 'reach', 'End'); another(before)
     page.wait_for_function('said => [...document.querySelectorAll(".widget-html")].some(e => e.innerText.includes("The query looks") && e.innerText !== said)', arg=said)
-    if 'POSELAB_SHOT' in os.environ: page.screenshot(path=os.environ['POSELAB_SHOT'])
+    before = source(); choose(page, 'weights', 'as made, never trained'); another(before)
+    before = source(); choose(page, 'picture', 'cup'); another(before)
+    page.locator('.widget-html', has_text='turned by 3°').wait_for()
+    cv2.imwrite(str(tmp_path/'mine.png'), np.random.default_rng(0).integers(0, 255, (90, 60, 3), np.uint8))
+    before = source(); upload(page, tmp_path/'mine.png'); another(before)
+    page.wait_for_function('document.querySelector("img.widget-image").naturalWidth < 400') # higher than wide, the cup is not
+    choose(page, 'weights', 'fitted here, 120 steps'); page.locator('.widget-html', has_text='turned by 3°').wait_for()
+    if 'POSELAB_SHOT' in os.environ: page.wait_for_timeout(3000); page.screenshot(path=os.environ['POSELAB_SHOT'].replace('.', '_sampling.'))
+    cv2.imwrite(str(tmp_path/'huge.png'), np.zeros((14000, 14000), np.uint8)) # 0.2 MB
+    upload(page, tmp_path/'huge.png')
+    page.locator('.widget-html', has_text='take one of at most 50 million').wait_for()
