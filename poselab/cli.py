@@ -158,7 +158,7 @@ def recipe_tables():
 @click.option('--images', type=click.IntRange(1), help='Rendered pictures to learn from.')
 @click.option('--seed', type=int, help='Everything that is drawn follows from it.')
 @click.option('--workers', type=click.IntRange(0), help='Processes that prepare inputs.')
-@click.option('--devices', type=int, default=1, show_default=True, help='Processes or GPUs.')
+@click.option('--devices', type=click.IntRange(1), default=1, show_default=True, help='Processes or GPUs.')
 @click.option('--accelerator', default='auto', show_default=True, help='cpu, gpu, mps or auto.')
 def train(recipe, out, like, devices, accelerator, as_json, **changes):
     """Train the lab size, or go on after a break.
@@ -312,23 +312,26 @@ def score(ref, test, out, no_page, person, as_json, **choices):
     found = score_report(ref, test, None if no_page else out, person=person, progress=not as_json, **choices)
     return found if as_json else dict(text='\n\n'.join(map(score_text, found.get('pupils', [found]))))
 
+# %% ../nbs/31_cli.ipynb #c028
 def score_text(found:dict) -> str: # found: from `score_report`
     "The score with its floors, what to practise, what was left out, where the page is"
     from poselab.player import also_off, frames_said, headline
-    floors = ', '.join(f'{k.replace("_", " ")} {v:.3f}' for k,v in found['floor'].items() if k != 'same')
+    beside = found['floor'] | ({} if found['another'] is None else {'another dance': found['another']})
+    floors = ', '.join(f'{k.replace("_", " ")} {v:.3f}' for k,v in beside.items() if k != 'same')
+    skill = '' if found['skill'] is None else f'skill {found["skill"]:.2f}: 0 stands still, 1 is the teacher'
     said = headline(found)
-    lines = [said, f'score {found["score"]:.3f} on {frames_said(found)}   (floors: {floors}; ceiling {found["ceiling"]:.3f})']
+    lines = [said, f'score {found["score"]:.3f} on {frames_said(found)}   (floors: {floors}; ceiling {found["ceiling"]:.3f})', *[skill]*bool(skill)]
     lines += [m['sentence'] + (f' ({also_off(m)})' if m['also'] else '') for m in found['worst']]
     lines += [w for w in dict.fromkeys(found['warnings']) if w not in said]
     if used := found['settings'].get('weights'): lines += [f'seen by the weights {used} (--weights chooses others; rendered dancers are seen best by rendered)']
     return '\n'.join(lines + ([f'page  {found["page"]}   (open it in a browser)'] if found.get('page') else []))
 
-# %% ../nbs/31_cli.ipynb #c029
+# %% ../nbs/31_cli.ipynb #c030
 @verb()
 @click.argument('film')
 @click.option('--out', type=FILE, help='Picture to write, .png. Default: NAME.running.png; --no-picture for none.')
 @click.option('--no-picture', is_flag=True, help='Only the numbers.')
-@click.option('--weights', default='rendered', show_default=True, help='For films: shipped weights by name, or a file.')
+@click.option('--weights', default='runners', show_default=True, help='For films: shipped weights by name, or a file. The shipped ones have seen drawn runners only.')
 @click.option('--person', type=int, help="The runner's number. Default: the main person.")
 @click.option('--roll', type=float, default=0., show_default=True, help="Degrees by which upright things lean to the picture's right.")
 @click.option('--fps', type=click.FloatRange(0, min_open=True), help='Frames per second, where a file does not say.')
@@ -342,7 +345,8 @@ def run(film, out, no_picture, weights, person, roll, fps, sure, schema, video, 
     """
     from poselab.player import Lazy, choose, read_footage
     from poselab.score.running import running_report, show_running
-    take = choose(read_footage(film, Lazy(weights), fps, schema, False, video, smooth=False, progress=not as_json), person, sure)
+    eye = Lazy(weights)
+    take = choose(read_footage(film, eye, fps, schema, False, video, smooth=False, progress=not as_json), person, sure)
     report = running_report(_known(take), take.schema, take.fps, take.confidence, roll=roll)
     files = {}
     if not no_picture:
@@ -350,15 +354,17 @@ def run(film, out, no_picture, weights, person, roll, fps, sure, schema, video, 
         files['picture'] = str(out or Path(f'{Path(film).name.split(".")[0]}.running.png'))
         show_running(report).savefig(files['picture'], dpi=120)
     said = [*take.warnings, *report.warnings]
+    if eye.made: said += [f'Seen by the weights {eye.made.loaded.name}: the intervals count jitter, not what a network gets wrong in every frame. '
+                          'Compare films with films seen by the same weights.']
     if as_json: return dict(gait=report.gait, strides=report.strides, figures=report.as_records(), warnings=said, **files)
-    return dict(text='\n'.join([report.as_text(advice=True), *(f'! {w}' for w in take.warnings), *files.values()]))
+    return dict(text='\n'.join([report.as_text(advice=True), *(f'! {w}' for w in said if w not in report.warnings), *files.values()]))
 
 def _known(take):
     "Keypoints, NaN where they do not count"
     import numpy as np
     return np.where(take.visible[..., None] > 0, take.keypoints, np.nan)
 
-# %% ../nbs/31_cli.ipynb #c031
+# %% ../nbs/31_cli.ipynb #c032
 def system_tables():
     "Systems with published figures"
     from poselab.published import ROWS
@@ -375,7 +381,7 @@ def counts(system, as_json):
     return dict(failed=bool(bad), rows=as_records(entries), misses=len(bad), text=as_text(entries)) if not as_json else dict(
         failed=bool(bad), rows=as_records(entries), misses=len(bad))
 
-# %% ../nbs/31_cli.ipynb #c033
+# %% ../nbs/31_cli.ipynb #c034
 @verb()
 @click.option('--seeds', type=click.IntRange(1), default=3, show_default=True, help='Runs per variant.')
 @click.option('--study', type=click.Choice(('gate', 'rfsp', 'attention', 'optimiser', 'dance', 'video', 'masks', 'motion')), default='gate', show_default=True,
@@ -408,7 +414,7 @@ def ablate(seeds, study, variants, source, epochs, images, out, as_json):
     files = dict(results=str(out/'results.json'), picture=str(out/'ablation.png'))
     return dict(summary=found.summary(), **files) if as_json else dict(text='\n'.join([str(found), *files.values()]))
 
-# %% ../nbs/31_cli.ipynb #c035
+# %% ../nbs/31_cli.ipynb #c036
 def also_films(f): # a film's predictions can be doubted without a truth
     return shared(f, (click.option('--gt', type=FILE, help='Truth. Without it: what time says against --pred, the poses of a film.'), *SHARED[1:]))
 
@@ -449,7 +455,7 @@ def diagnose(gt, pred, images, weights, skip_faulty, split, legacy, report, ray,
     films = film_lines(found['films']) if 'films' in found else []
     return found if as_json else dict(text='\n'.join([*impact_lines(found), *films, *([f'report: {report}'] if report else [])]))
 
-# %% ../nbs/31_cli.ipynb #c036
+# %% ../nbs/31_cli.ipynb #c037
 def diagnose_film(pred, images, skip_faulty, as_json):
     "What time says against the poses of a film"
     from poselab.data.datasets import read_any
@@ -461,7 +467,7 @@ def diagnose_film(pred, images, skip_faulty, as_json):
     found = film_report(data)
     return dict(films=found) if as_json else dict(text='\n'.join(film_lines(found)))
 
-# %% ../nbs/31_cli.ipynb #c037
+# %% ../nbs/31_cli.ipynb #c038
 def asked_labels(labels, images, pred, split, skip_faulty): # labels, predictions or None, sentences about records of the labels that were left out
     "What an audit is about: a file, or one split of it"
     from poselab.data.datasets import read_predictions
@@ -475,7 +481,7 @@ def asked_labels(labels, images, pred, split, skip_faulty): # labels, prediction
     elsewhere = everything._place.keys() - data._place.keys()
     return data, found, [f for f in left if getattr(f, 'image_id', -1) not in elsewhere]
 
-# %% ../nbs/31_cli.ipynb #c038
+# %% ../nbs/31_cli.ipynb #c039
 @verb()
 @click.argument('labels', type=FILE)
 @click.option('--images', type=FILE, help='Folder or zip of the pictures. Default: looked for near LABELS.')
@@ -518,7 +524,7 @@ def audit(labels, images, pred, against, split, pictures, least, top, report, me
         out['mended'] = export_coco(labels, changes_of(doubts, max(least, .5)), mended)
     return out | dict(findings=doubts.records()) if as_json else dict(text=audit_text(out, doubts[:top], data))
 
-# %% ../nbs/31_cli.ipynb #c039
+# %% ../nbs/31_cli.ipynb #c040
 def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     "Counts, then one line per doubt"
     lines = [f'{sum(out["counts"].values())} doubts about {out["people"]} people'] + [f'  {n:>6} {k.replace("_", " ")}' for k,n in out['counts'].items()]
@@ -529,7 +535,7 @@ def audit_text(out:dict, doubts, data) -> str: # doubts: those that are printed
     if m := out.get('mended'): lines.append(f'mended: {m["out"]} ({m["changed"]} annotations changed, {m["removed"]} removed; see {m["log"]})')
     return '\n'.join(lines + ([f'report: {out["report"]}'] if 'report' in out else []))
 
-# %% ../nbs/31_cli.ipynb #c041
+# %% ../nbs/31_cli.ipynb #c042
 @verb()
 @click.argument('films', type=FILE, nargs=-1)
 @click.option('--out', type=FILE, required=True, help='Folder of the collection; what is there already goes on.')
@@ -558,7 +564,7 @@ def collect(films, out, fps, weights, labels, export, skip_faulty, as_json):
     say_faults(faults)
     return found
 
-# %% ../nbs/31_cli.ipynb #c043
+# %% ../nbs/31_cli.ipynb #c044
 @verb()
 @click.argument('name', required=False)
 @click.option('--gt', type=FILE, help='Build first: the truth (also YOLO-pose yaml, CVAT xml) ...')
@@ -592,7 +598,7 @@ def browse(name, gt, pred, images, weights, skip_faulty, no_audit, most, crops, 
     if no_open: return dict(datasets=have, built=name) if as_json else dict(text=f'built {name}: poselab browse {name}')
     show_app(name, port)
 
-# %% ../nbs/31_cli.ipynb #c044
+# %% ../nbs/31_cli.ipynb #c045
 def model_names(files) -> list: # one per file
     "What to call models by their files: the stem, with the folder before it where two share one"
     stems = [Path(f).name.split('.')[0] for f in files]
@@ -628,7 +634,7 @@ def build_browsed(name, gt, pred, images, weights, skip_faulty, no_audit, most, 
     except (ValueError, RuntimeError) as e: click.echo(f'no plot of poses: {e}', err=True)
     return name
 
-# %% ../nbs/31_cli.ipynb #c045
+# %% ../nbs/31_cli.ipynb #c046
 def show_app(name, port):
     "Open the App and stay until Ctrl-C"
     from poselab.browse import open_app
@@ -640,7 +646,7 @@ def show_app(name, port):
     try: session.wait(-1)
     except KeyboardInterrupt: click.echo('closed', err=True)
 
-# %% ../nbs/31_cli.ipynb #c047
+# %% ../nbs/31_cli.ipynb #c048
 @verb()
 @click.argument('path', required=False)
 @click.option('--weights', help='Shipped weights by name, a file, or an .onnx. Default: those that fit.')
@@ -669,7 +675,7 @@ def write_onnx(file, weights):
     from poselab.predict import load_weights
     return dict(onnx=str(export_onnx(load_weights(weights or choose_weights()), file)))
 
-# %% ../nbs/31_cli.ipynb #c048
+# %% ../nbs/31_cli.ipynb #c049
 def predict_path(path, weights, images, out, video, fps, every, seconds, detector=None) -> dict: # what was written
     "Poses of whatever PATH is, as they come"
     import itertools
@@ -712,7 +718,7 @@ def clip_rate(path):
     try: return open_clip(path).fps
     except (ValueError, FileNotFoundError): return 25.
 
-# %% ../nbs/31_cli.ipynb #c050
+# %% ../nbs/31_cli.ipynb #c051
 @verb()
 @click.option('--port', type=int, help='Port of the pages. Default: a free one.')
 @click.option('--no-open', is_flag=True, help='Only say where they are.')
@@ -737,7 +743,7 @@ def serve_apps(port, show):
         except KeyboardInterrupt: click.echo('closed', err=True)
         finally: process.terminate(); process.wait(20)
 
-# %% ../nbs/31_cli.ipynb #c052
+# %% ../nbs/31_cli.ipynb #c053
 @main.group()
 def labs():
     """A course: hand out labs, collect, grade, give feedback; check a machine.
@@ -771,7 +777,7 @@ def labs_collect(folder, course, as_json):
     found = collect(folder, course)
     return found if as_json else dict(text='\n'.join([f'{len(found["collected"])} new or changed, {len(found["unchanged"])} unchanged', *found['refused']]))
 
-# %% ../nbs/31_cli.ipynb #c053
+# %% ../nbs/31_cli.ipynb #c054
 @verb('grade', group=labs)
 @click.argument('course', type=FILE, default='course')
 @LAB

@@ -147,8 +147,8 @@ hog_detector.rough = True # finds people where there are none: a pose must confi
 def default_detector(
     data:str='', # what the pose network was trained on, as its recipe says
 ): # picture -> (boxes (P, 4) px, scores (P,))
-    "For rendered dancers the detector that was trained on them, for everything else the one that OpenCV brings"
-    if data != 'rendered' or not (weights_folder()/'people.safetensors').is_file(): return hog_detector
+    "For drawn dancers and runners the detector that was trained on them, for everything else the one that OpenCV brings"
+    if data not in ('rendered', 'clips', 'runners') or not (weights_folder()/'people.safetensors').is_file(): return hog_detector
     from poselab.detect import Detector
     return Detector('people')
 

@@ -131,6 +131,17 @@ def test_run_reads_a_runners_figures_off_a_keypoint_file(tmp_path):
     write_results(people[:20], tmp_path/'short.json')
     assert 'no steady gait' in refused('run', tmp_path/'short.json', '--fps', 50, '--schema', 'coco', '--no-picture')
 
+def test_run_reads_a_runners_figures_off_a_film(tmp_path):
+    from poselab.data.figures import render_clip
+    from poselab.data.runner import Gait, run_motion
+    from poselab.records import write_video
+    gait = Gait(cadence=172., lean=8.)
+    write_video(tmp_path/'run.mp4', render_clip(run_motion(gait, 4., 25, 3, 3, size=(320, 240)), 3)[0], 25.)
+    found = answer('run', tmp_path/'run.mp4', '--no-picture')
+    read = {r['figure']: r['value'] for r in found['figures'] if r['side'] == 'both'}
+    assert abs(read['cadence'] - gait.cadence) < 5 and abs(read['lean'] - gait.lean) < 3
+    assert 'weights runners' in found['warnings'][-1]
+
 def test_training_on_a_file_goes_on_after_a_break_and_names_another_recipe(dancers, tmp_path):
     pytest.importorskip('lightning')
     args = ('train', dancers/'truth.json', '--batch', 4, '--workers', 0, '--accelerator', 'cpu', '--out', tmp_path/'run', '--epochs', 1)

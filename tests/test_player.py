@@ -384,3 +384,34 @@ def test_one_man_seen_by_two_real_cameras_goes_from_pixels_to_page(tmp_path):
         return replace(c, count=8, fps=c.fps/8, clock=clock, read=lambda: (x for _,x in clock()))
     found = score_report(*map(few, clips), tmp_path/'s.html', align='none', sure=.05, progress=False) # the cameras run in step
     assert found['floor']['random'] < found['score'] < 1 and found['frames'] == 8 and Path(found['page']).stat().st_size < 15_000_000
+
+# --- what any dance would get ---------------------------------------------------------------------------------
+
+def test_other_dances_are_scored_along_and_the_same_dance_is_none_of_them(motions):
+    teacher, pupil = (choose(footage(m, n)) for m,n in zip(motions, ('teacher', 'pupil')))
+    score, _ = score_takes(teacher, pupil)
+    assert set(score.others) == set(player.OTHERS) and score.others['disco'][1] > player.SAME # the teacher dances disco himself
+    best = max(score.others[k][0] for k in ('waltz', 'robot'))
+    assert player.another(score) == best < score.total
+    numbers = player.score_numbers(teacher, pupil, score, {})
+    assert numbers['another'] == pytest.approx(best, abs=1e-3) and f'another dance up to {best:.2f}' in player.headline(numbers)
+    assert 'another dance' in [m['name'] for m in player.score_scale(score)['marks']]
+
+def test_a_skeleton_without_a_face_has_other_dances_too(motions):
+    lspet = load_schema('lspet')
+    at = [COCO.names.index(n) if n in COCO.names else 0 for n in lspet.names]
+    take = replace(choose(footage(motions[0])), schema=lspet, keypoints=motions[0].keypoints[:, at], visible=np.full((len(motions[0]), len(at)), 2),
+                   confidence=np.ones((len(motions[0]), len(at))))
+    others = player.other_dances(take)
+    assert {x.shape for x in others.values()} == {take.keypoints.shape}
+    assert np.isnan(others['waltz'][:, lspet.names.index('neck')]).all() and np.isfinite(others['waltz'][:, lspet.names.index('left_knee')]).all()
+
+@pytest.mark.parametrize('who', ['still', 'noise', 'waltz', 'robot', 'kicks', 'swim'])
+def test_who_does_not_dance_this_dance_did_not_dance_it_mirrored(who):
+    teacher = choreography('disco', 4.)
+    n, rng = len(teacher), np.random.default_rng(0)
+    other = np.repeat(teacher.keypoints[:1], n, 0) if who in ('still', 'noise') else choreography(who, 4.).keypoints
+    if who == 'noise': other = other + rng.normal(0, 2, other.shape)
+    people = Instances.make(other, image_id=np.arange(n), track_id=1)
+    score, pupil = score_takes(choose(footage(teacher)), choose(footage(teacher, 'pupil', people)))
+    assert score.mirror['says'] != 'yes' and not pupil.warnings

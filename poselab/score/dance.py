@@ -493,10 +493,11 @@ def mirror_verdict(
     mirrored:float, # skill of its mirror image
     symmetry:float, # skill of the standard's own mirror image
     margin:float=.1, # smaller differences decide nothing
+    least:float=.2, # skill from which a mirror image is this dance at all: who stands still dances nothing mirrored
 ) -> dict: # says 'no', 'yes' or 'undecidable'; skill of the mirror image; symmetry of the standard
     "Was it danced mirrored?"
     unclear = not np.isfinite([straight, mirrored, symmetry]).all() or symmetry > .8
-    says = 'undecidable' if unclear else 'yes' if mirrored > straight + margin else 'no'
+    says = 'undecidable' if unclear else 'yes' if mirrored > max(straight + margin, least) else 'no'
     return dict(says=says, skill=mirrored, symmetry=symmetry)
 
 # %% ../../nbs/28_dance_score.ipynb #c076

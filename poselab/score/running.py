@@ -535,7 +535,7 @@ def describe(report:RunningReport, advice:bool=False) -> str:
         if e and np.isfinite(e.value): lines.append(f'{"*" if e.low > 0 or e.high < 0 else " "} {n:14s} {e}')
     return '\n'.join(lines + [f'! {w}' for w in report.warnings])
 
-# %% ../../nbs/28c_running.ipynb #c099
+# %% ../../nbs/28c_running.ipynb #c102
 def change(
     before:RunningReport,
     after:RunningReport,
@@ -549,7 +549,7 @@ def change(
         out[n] = combine(a, b, -1, 0. if same_camera else float(np.hypot(a.shared, b.shared)), before.level)
     return out
 
-# %% ../../nbs/28c_running.ipynb #c102
+# %% ../../nbs/28c_running.ipynb #c105
 def _stick(ax, view, frame, shift, schema):
     "One pose of the strip, in legs, the pelvis' middle height at 0"
     from poselab.draw import draw_pose
@@ -571,7 +571,7 @@ def _show_strip(ax, report, poses=9):
     ax.set(xlabel='', ylabel='legs', xticks=[], xlim=(-1, 1.25*poses - .5), title='')
     ax.spines[['bottom']].set_visible(False)
 
-# %% ../../nbs/28c_running.ipynb #c103
+# %% ../../nbs/28c_running.ipynb #c106
 def _show_curves(ax, report, joint):
     "Mean and spread over the strides"
     from poselab.draw import side_color
@@ -591,7 +591,7 @@ def _show_symmetry(ax, report):
     ax.axvline(0, color='k', lw=.8); ax.set(yticks=range(len(rows)), yticklabels=[n.replace('_', ' ') for n,_ in rows],
         xlabel='right has more   %   left has more')
 
-# %% ../../nbs/28c_running.ipynb #c104
+# %% ../../nbs/28c_running.ipynb #c107
 def show_running(report:RunningReport): # a matplotlib figure
     "The report as a picture"
     import matplotlib.pyplot as plt
