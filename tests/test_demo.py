@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np, pytest
 pytest.importorskip('jinja2'); pytest.importorskip('plotly')
 from poselab.demo import Desk, MISTAKE, choose_weights, demo, demo_rendered, digest, shipped, two_dances
+from poselab.data.figures import choreography, render_clip
 from poselab.records import Instances, data_root, write_video
 from poselab.schema import load_schema
 from poselab.score.dance import score_dance
@@ -106,3 +107,18 @@ def test_real_pictures_and_films_are_walked(small_weights, tmp_path):
     if root is None: pytest.skip('no shared data: set POSELAB_DATA')
     found = demo(next((root/'coco_mini').glob('**/person_keypoints_*val*.json')), weights=small_weights, out=tmp_path/'a', progress=False, browse=False)
     assert found['metrics']['images'] == 57 and 'AP' in found['metrics']
+
+@pytest.mark.parametrize('path', [None, 'truth.json'])
+def test_weights_of_another_skeleton_are_refused_before_any_work(dancers, tmp_path, path):
+    with pytest.raises(ValueError, match='17 keypoints.*lspet predict the 14'):
+        demo(path and dancers/path, weights='lspet', out=tmp_path/'out', progress=False, browse=False)
+    assert not (tmp_path/'out').exists()
+
+def test_a_long_film_is_shown_by_some_of_its_frames(tmp_path, monkeypatch):
+    from poselab import demo as module
+    monkeypatch.setattr(module, 'MOST', 10)
+    kept = []
+    monkeypatch.setattr(module, 'painted', lambda *a, paint=module.painted, **k: kept.append(1) or paint(*a, **k))
+    film = write_video(tmp_path/'film.mp4', render_clip(choreography('disco', 1.4, 25., size=(96, 128)), 3)[0], 25.)
+    demo(film, weights='rendered', out=tmp_path/'out', progress=False, browse=False)
+    assert len(kept) == 9 # every fourth of 35
