@@ -26,7 +26,7 @@ APPS = (
         'poselab.widgets:soft_label_explorer'),
     App('grids', 'How coarse may a grid be?', 'Make the cells of the **heatmap** larger, the **bins** of SimCC fewer. Which loses the keypoint first, and what does DARK bring back?',
         'poselab.explorers:grid_explorer'),
-    App('oks', 'How far is too far?', 'Move a **keypoint** out of its rings. A hip may be three times as far off as an eye before OKS minds.', 'poselab.explorers:oks_explorer'),
+    App('oks', 'How far is too far?', 'Drag a **keypoint** out of its rings. A hip may be three times as far off as an eye before OKS minds.', 'poselab.explorers:oks_explorer'),
     App('gate', 'Where the gate opens', 'Choose a **dancer**, a **gate** and the size of the **input**. A gate that was never trained opens for edges and colours; does a trained one open for people?',
         'poselab.widgets:gate_viewer'),
     App('attention', 'Attention on your picture', 'Choose a **network**, one of its **gates** and a **picture**, or **upload** your own (it stays on this machine). Which gates light people, and which '
@@ -35,8 +35,8 @@ APPS = (
         'untrained block can see; brighter means that it listens more.', 'poselab.modules.pyramid:field_explorer'),
     App('coordinate', 'Rows and columns', 'Choose a **picture** or **upload** your own (it stays on this machine), and a **feature**: rows and columns with much of it open. Raise the '
         '**threshold** until one person is left. What else comes through where open rows cross open columns?', 'poselab.modules.coordinate:coordinate_explorer'),
-    App('sampling', 'Where does a query look?', 'Move the **query** over a dancer and change its **reach**. It looks where more moves; far from the body it looks evenly around itself. '
-        'Where does it look when it stands between two limbs?', 'poselab.modules.motion:sampling_explorer'),
+    App('sampling', 'Where does a query look?', 'Choose a **picture** or **upload** your own (it stays on this machine), and move the **query** by row and column. A small deformable cross attention, '
+        'fitted here for seconds, looks for what changes most within its **reach**. What do its **weights** do before the fit?', 'poselab.modules.motion:sampling_explorer'),
     App('tag_space', 'Tag space', 'Move through the **steps** of learning and add **noise**. When do people come apart, and when do they fall together?', 'poselab.tagspace:tag_space_explorer'),
     App('anchors', 'Anchors: who answers?', 'Move and stretch the **box**. Which cells of which grid are told to answer for it, and when does nobody?', 'poselab.candidates:assignment_explorer'),
     App('candidates', 'Candidates: who is believed?', 'Raise the **noise**, then move both thresholds. Which one repairs doubles, and which one empty places?', 'poselab.candidates:candidate_explorer'),
@@ -49,7 +49,7 @@ APPS = (
     App('errors', 'What went wrong?', 'Choose what to **mend** and walk through the **cases**: left as predicted, right mended. Which kind of error costs the most AP?', 'poselab.explorers:error_explorer'),
     App('curves', 'Which run was better?', 'Choose a **study** and what to compare **with**; show **each seed**. Which gains are larger than luck? Name a **folder** to see runs of your own.',
         'poselab.curves:run_comparer'),
-    App('score', 'A dance score that says why', 'Choose a tested **dancer** and move the **frame**. The lower plot shows each limb over time: which one was off, and when?', 'poselab.widgets:score_player'),
+    App('score', 'A dance score that says why', 'Choose a tested **dancer** and move the **frame**. The lower plot shows each limb over time: which one was off, and when? Set time right with **align**: who is late, and who hurries?', 'poselab.widgets:score_player'),
 )
 
 # %% ../nbs/32_apps.ipynb #c009
