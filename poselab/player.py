@@ -717,7 +717,9 @@ def headline(numbers:dict) -> str: # one sentence for the dancer
 
 def also_off(moment:dict) -> str: # one of `moment_numbers`
     "Which other limbs were off at that time"
-    return f'also off then: {", ".join(map(plain, moment["also"]))}' if moment['also'] else ''
+    leans = {'left_thigh', 'right_thigh', 'hips'} <= {moment['limb'], *moment['also']} # page 27_angles says why: spine up is how both are held
+    said = f'also off then: {", ".join(map(plain, moment["also"]))}' if moment['also'] else ''
+    return said + '; both thighs and the hips at once: it may be the trunk that leans'*leans
 
 # %% ../nbs/30b_player.ipynb #c070
 KINDS = dict(place='wrong place', timing='wrong time', size='wrong size')

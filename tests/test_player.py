@@ -415,3 +415,13 @@ def test_who_does_not_dance_this_dance_did_not_dance_it_mirrored(who):
     people = Instances.make(other, image_id=np.arange(n), track_id=1)
     score, pupil = score_takes(choose(footage(teacher)), choose(footage(teacher, 'pupil', people)))
     assert score.mirror['says'] != 'yes' and not pupil.warnings
+
+@pytest.mark.parametrize('dance', ['disco', 'kicks'])
+def test_a_trunk_that_leans_is_not_blamed_on_one_leg_alone(dance):
+    teacher, pupil = choreography(dance, 4.), choreography(dance, 4., mistakes=[Mistake('torso', 1., 2.5, degrees=35)], body_seed=5)
+    score, _ = score_takes(choose(footage(teacher)), choose(footage(pupil)))
+    first = player.moment_numbers(score)[0]
+    assert 'thigh' in first['limb'] and 'trunk that leans' in player.also_off(first)
+    right = choreography(dance, 4., mistakes=[Mistake('right_thigh', 1., 2.5, degrees=35)], body_seed=5)
+    score, _ = score_takes(choose(footage(teacher)), choose(footage(right)))
+    assert not any('trunk' in player.also_off(m) for m in player.moment_numbers(score))
