@@ -48,6 +48,19 @@ def kernel_states(url):
     got = json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'{url}/api/kernels', timeout=30))
     return [k['execution_state'] for k in got]
 
+def run_all(page, tries=8):
+    "From the menu, again until there is a picture: a lab that has just opened may not hear the first time"
+    from playwright.sync_api import TimeoutError
+    for left in reversed(range(tries)):
+        page.keyboard.press('Escape')
+        page.locator('.jp-Notebook .jp-CodeCell .cm-content').first.click() # the menu is about the notebook that has the focus
+        page.locator('.lm-MenuBar-itemLabel', has_text='Run').first.click()
+        page.locator('li[data-command="runmenu:run-all"]').click()
+        try: return page.wait_for_function('document.querySelector(".jp-OutputArea-output .js-plotly-plot .main-svg, .jp-RenderedText[data-mime-type*=error]")',
+                                           timeout=WAIT*1000/tries)
+        except TimeoutError:
+            if not left: raise
+
 @pytest.fixture(scope='module')
 def page(chrome, lab):
     "The notebook, opened and run from the menu"
@@ -57,9 +70,7 @@ def page(chrome, lab):
     page.goto(f'{lab}/lab/tree/widget.ipynb', wait_until='commit')
     page.locator('.jp-Notebook .jp-CodeCell').nth(1).wait_for()
     page.wait_for_function('document.querySelector(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator")?.dataset.status === "idle"')
-    page.locator('.lm-MenuBar-itemLabel', has_text='Run').first.click()
-    page.locator('li[data-command="runmenu:run-all"]').click()
-    page.wait_for_function('document.querySelector(".jp-OutputArea-output .js-plotly-plot .main-svg, .jp-RenderedText[data-mime-type*=error]")')
+    run_all(page)
     yield page
     context.close()
 

@@ -47,7 +47,7 @@ def timed(work):
 def row(what, ours, peer, n): return dict(what=what, ours_ms=round(ours), peer_ms=peer and round(peer), ratio=peer and round(peer/ours, 2), n=n, unit='wall ms')
 
 
-def run(peer_python=None, large=False) -> list: # rows of dict(what, ours_ms, peer_ms, ratio, n, unit); ratio above 1: ours is faster
+def run(peer_python=None, large=bool(os.environ.get('POSELAB_BENCH_LARGE'))) -> list: # rows of dict(what, ours_ms, peer_ms, ratio, n, unit); ratio above 1: ours is faster
     "Nothing where FiftyOne has no database; all datasets are dropped at the end"
     from poselab import browse
     if browse.database_problem(): return []
