@@ -137,7 +137,7 @@ def attention_viewer(
 ): # ipywidgets VBox
     "Choose a network, one of its gates and a picture"
     import ipywidgets as w
-    from poselab.modules.motion import read_upload
+    from poselab.records import read_upload
     names = [weights] if weights else sorted(with_gates(), key=lambda n: not getattr(_ready(n).codec, 'bottom_up', False))
     if not names: raise ValueError('No shipped network has a gate; name a file of weights.')
     wide = w.Layout(width='420px', max_width='96%')

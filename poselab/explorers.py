@@ -224,7 +224,7 @@ def pose_explorer(
     "Choose weights, a picture (also your own) and how sure a keypoint must be"
     import ipywidgets as w
     from poselab.attend import PHOTOS
-    from poselab.modules.motion import read_upload
+    from poselab.records import read_upload
     from poselab.predict import shipped_poses
     names = shipped_poses()
     picture = w.Dropdown(options=[*(f'dancer {i}' for i in range(1, 9)), *PHOTOS], value='dancer 1', description='picture')

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'AREA_OF_BOX', 'IMAGE_ENDINGS', 'CODECS', 'labelled_box', 'Instances', 'ImageInfo', 'read_image',
-           'inside_name', 'ImageSource', 'MemorySource', 'rows_by_id', 'PoseData', 'KeptPictures', 'whole_file',
-           'write_whole', 'read_json', 'data_root', 'FrameSource', 'Clip', 'open_clip', 'open_camera', 'read_ahead',
-           'write_video']
+           'read_upload', 'inside_name', 'ImageSource', 'MemorySource', 'rows_by_id', 'PoseData', 'KeptPictures',
+           'whole_file', 'write_whole', 'read_json', 'data_root', 'FrameSource', 'Clip', 'open_clip', 'open_camera',
+           'read_ahead', 'write_video']
 
 # %% ../nbs/02a_records.ipynb #c006
-import contextlib, gzip, json, os, queue, secrets, threading, time, zipfile, zlib
+import contextlib, gzip, io, json, os, queue, secrets, threading, time, warnings, zipfile, zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
@@ -154,6 +154,28 @@ def read_image(
     return _decode(path.read_bytes(), name or str(path), exif)
 
 # %% ../nbs/02a_records.ipynb #c032
+def read_upload(
+    data:bytes, # a picture file
+    most:int=8, # refuse larger files, MB; a page takes 10 in one message
+    pixels:int=50, # refuse larger pictures, million px, before they are decoded
+    side:int=None, # shrink longer sides to this, px; None: as it is
+) -> np.ndarray: # (H, W, 3) uint8 RGB
+    "A picture that somebody brought, or a message which says why not"
+    from PIL import Image
+    if len(data) > most*2**20: raise ValueError(f'The file has {len(data)/2**20:.0f} MB; take a picture of at most {most} MB.')
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore') # Pillow's own, of large pictures
+        try:
+            with Image.open(io.BytesIO(data)) as im: w,h = im.size # the header only
+        except Image.DecompressionBombError: raise ValueError(f'The picture has more than 170 million px; take one of at most {pixels} million.') from None
+        except Exception: raise ValueError('This is no picture that OpenCV can read; take a JPEG or PNG file.') from None
+    if w*h > pixels*1e6: raise ValueError(f'The picture has {w}×{h} px; take one of at most {pixels} million.')
+    try: img = read_image(data, 'The picture')
+    except ValueError as e: raise ValueError(f'{e} Take a JPEG or PNG file.') from None
+    zoom = min(1., (side or max(w, h))/max(w, h))
+    return img if zoom == 1 else cv2.resize(img, [max(round(zoom*n), 1) for n in img.shape[1::-1]], interpolation=cv2.INTER_AREA)
+
+# %% ../nbs/02a_records.ipynb #c035
 def inside_name(
     file:str, # name from an annotation file, maybe hostile
 ) -> str: # the same with forward slashes
@@ -164,7 +186,7 @@ def inside_name(
         raise ValueError(f'Image name {file!r} leaves its folder: names must be relative, without "..".')
     return str(parts)
 
-# %% ../nbs/02a_records.ipynb #c035
+# %% ../nbs/02a_records.ipynb #c038
 IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff', '.gif')
 
 class _Zip:
@@ -189,7 +211,7 @@ class _Zip:
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as e:
             raise ValueError(f'{self.path}: {name} cannot be unpacked ({e}).') from None
 
-# %% ../nbs/02a_records.ipynb #c036
+# %% ../nbs/02a_records.ipynb #c039
 class ImageSource:
     "Pictures by name, from a folder or a zip file"
     def __init__(self,
@@ -226,7 +248,7 @@ class ImageSource:
 
     def __repr__(self): return f'ImageSource({str(self.root)!r})'
 
-# %% ../nbs/02a_records.ipynb #c038
+# %% ../nbs/02a_records.ipynb #c041
 class MemorySource:
     "Pictures made when asked for: from a dict, or from a function of the name"
     def __init__(self,
@@ -242,7 +264,7 @@ class MemorySource:
 
     def names(self) -> list: return [] if callable(self.images) else sorted(self.images) # of a dict, in order
 
-# %% ../nbs/02a_records.ipynb #c042
+# %% ../nbs/02a_records.ipynb #c045
 def rows_by_id(
     ids:np.ndarray, # (P,) int
 ) -> dict: # {id: rows that have it, in order}
@@ -251,7 +273,7 @@ def rows_by_id(
     found,start = np.unique(ids[order], return_index=True)
     return dict(zip(found.tolist(), np.split(order, start[1:])))
 
-# %% ../nbs/02a_records.ipynb #c043
+# %% ../nbs/02a_records.ipynb #c046
 @dataclass(eq=False)
 class _Pictures:
     name:str
@@ -278,7 +300,7 @@ class _Pictures:
         if image_id not in self._place: raise ValueError(f'{self.name}: there is no image {image_id}.')
         return self.images[self._place[image_id]]
 
-# %% ../nbs/02a_records.ipynb #c045
+# %% ../nbs/02a_records.ipynb #c048
 class PoseData(_Pictures):
     "A data set: pictures, the people in them, and what their keypoints are called"
     def of(self, image_id:int) -> Instances:
@@ -309,7 +331,7 @@ class PoseData(_Pictures):
         mask = np.isin(self.instances.image_id, [im.id for im in images])
         return replace(self, images=images, instances=self.instances[mask])
 
-# %% ../nbs/02a_records.ipynb #c052
+# %% ../nbs/02a_records.ipynb #c055
 class KeptPictures:
     "Pictures by their image id, each decoded once while there is room"
     def __init__(self,
@@ -323,7 +345,7 @@ class KeptPictures:
         if img.nbytes <= self.room: self.kept[image_id] = img; self.room -= img.nbytes
         return img
 
-# %% ../nbs/02a_records.ipynb #c055
+# %% ../nbs/02a_records.ipynb #c058
 @contextlib.contextmanager
 def whole_file(
     path, # where the finished file shall be
@@ -349,7 +371,7 @@ def write_whole(
         f.write(data.encode() if isinstance(data, str) else data)
     return Path(path)
 
-# %% ../nbs/02a_records.ipynb #c059
+# %% ../nbs/02a_records.ipynb #c062
 def _json_error(path, text, e):
     "Say what is wrong with a json file in one sentence"
     if isinstance(e, RecursionError): return f'{path} is nested too deeply for a data file.'
@@ -378,7 +400,7 @@ def read_json(
         raise ValueError(f'{path} holds a {type(found).__name__} at the top, a {top.__name__} is needed.')
     return found
 
-# %% ../nbs/02a_records.ipynb #c062
+# %% ../nbs/02a_records.ipynb #c065
 def data_root() -> Path|None: # None where there is no such folder
     "Folder of real data: POSELAB_DATA, else shared/data beside the repository; POSELAB_DATA='' turns it off"
     named = os.environ.get('POSELAB_DATA')
@@ -388,7 +410,7 @@ def data_root() -> Path|None: # None where there is no such folder
     root = Path(named) if named else Path(find_spec('poselab.records').origin).resolve().parents[2]/'shared'/'data'
     return root if root.is_dir() else None
 
-# %% ../nbs/02a_records.ipynb #c064
+# %% ../nbs/02a_records.ipynb #c067
 class FrameSource:
     "Frames of a clip as pictures called 000000, 000001, ...; quick when asked for in order"
     def __init__(self, clip): self.clip,self.next,self.frames = clip,0,None
@@ -403,7 +425,7 @@ class FrameSource:
             if self.next > i: return img
         raise FileNotFoundError(f'{self.clip.name} has {self.next} frames; there is no frame {i}.')
 
-# %% ../nbs/02a_records.ipynb #c065
+# %% ../nbs/02a_records.ipynb #c068
 @dataclass
 class Clip:
     "Frames in order, read one at a time"
@@ -445,7 +467,7 @@ class Clip:
             infos = [ImageInfo(i + 1, f'{i:06d}', *self.size, video=self.name, frame=i) for i in range(count)]
         return PoseData(self.name, schema, infos, Instances.empty(schema.num_keypoints), self.source or FrameSource(self))
 
-# %% ../nbs/02a_records.ipynb #c067
+# %% ../nbs/02a_records.ipynb #c070
 os.environ.setdefault('OPENCV_FFMPEG_LOGLEVEL', '-8') # read once, at the first video: its own complaints name no file
 
 def _capture(path):
@@ -480,7 +502,7 @@ def _open_video(path, strict, fps):
     clock = lambda: _video_frames(path, count, strict, rate, bool(fps))
     return Clip(Path(path).name, rate, img.shape[1::-1], count, lambda: (img for _,img in clock()), clock=clock)
 
-# %% ../nbs/02a_records.ipynb #c068
+# %% ../nbs/02a_records.ipynb #c071
 def open_clip(
     path, # video, folder of images, zip of images, or one image
     fps:float=None, # frames per second; the video's own, or 25 for images
@@ -500,7 +522,7 @@ def open_clip(
     h,w = source.read(names[0]).shape[:2]
     return Clip(path.name, fps or 25., (w, h), len(names), lambda: map(source.read, names), names, source)
 
-# %% ../nbs/02a_records.ipynb #c070
+# %% ../nbs/02a_records.ipynb #c073
 def open_camera(
     number:int=0, # of the camera, from 0
 ) -> Clip: # reads on until it is closed
@@ -521,7 +543,7 @@ def open_camera(
         finally: cap.release()
     return Clip(f'camera {number}', rate if 0 < rate < 1000 else 25., img.shape[1::-1], None, lambda: (img for _,img in clock()), clock=clock)
 
-# %% ../nbs/02a_records.ipynb #c071
+# %% ../nbs/02a_records.ipynb #c074
 def read_ahead(
     items, # any iterable
     n:int=3, # items that wait at most
@@ -549,7 +571,7 @@ def read_ahead(
             yield x
     finally: stop.set()
 
-# %% ../nbs/02a_records.ipynb #c074
+# %% ../nbs/02a_records.ipynb #c077
 CODECS = {'.mp4': 'mp4v', '.avi': 'MJPG', '.webm': 'vp09', '.mov': 'mp4v'}
 
 def _bgr(path, i, img, first):

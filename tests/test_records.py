@@ -321,3 +321,33 @@ def test_an_error_while_reading_ahead_arrives_after_what_was_read():
     with pytest.raises(ValueError, match='broken at three'):
         for x in records.read_ahead(items()): got.append(x)
     assert got == [1, 2]
+
+
+# --- what somebody uploads ------------------------------------------------------------------------------------
+
+def test_a_huge_picture_in_a_small_file_is_refused_before_it_is_decoded(monkeypatch):
+    def decode(*args): raise AssertionError('decoded')
+    huge = {n: cv2.imencode('.png', np.zeros((n, n), np.uint8))[1].tobytes() for n in (7100, 14000)}
+    wide = cv2.imencode('.jpg', np.zeros((60000, 900), np.uint8))[1].tobytes()
+    monkeypatch.setattr(cv2, 'imdecode', decode)
+    for data,said in ((huge[7100], '7100×7100 px; take one of at most 50 million'), (huge[14000], 'more than 170 million px; take one of at most 50'), (wide, '900×60000 px')):
+        assert len(data) < 8*2**20
+        with pytest.raises(ValueError, match=said): records.read_upload(data)
+
+def test_a_picture_that_is_brought_is_as_it_is_or_as_large_as_asked():
+    img = np.random.default_rng(0).integers(0, 255, (90, 130, 3), np.uint8)
+    data = cv2.imencode('.png', img[..., ::-1])[1].tobytes()
+    np.testing.assert_array_equal(records.read_upload(data), img)
+    assert records.read_upload(data, side=65).shape == (45, 65, 3) and records.read_upload(data, side=500).shape == img.shape
+    for bad in (b'', b'words', data[:20], data[:200]):
+        with pytest.raises(ValueError, match='JPEG or PNG'): records.read_upload(bad)
+    with pytest.raises(ValueError, match='at most 0 MB'): records.read_upload(data, most=0)
+
+def test_a_picture_that_is_brought_from_a_phone_stands_upright():
+    from PIL import Image
+    import io
+    img = np.zeros((40, 60, 3), np.uint8); img[:, :30] = 255
+    note = Image.Exif(); note[0x0112] = 6 # turn a quarter to the right
+    file = io.BytesIO(); Image.fromarray(img).save(file, 'JPEG', exif=note)
+    got = records.read_upload(file.getvalue())
+    assert got.shape == (60, 40, 3) and got[:25].min() > 200 and got[35:].max() < 60

@@ -102,7 +102,7 @@ def coordinate_explorer(
 ): # ipywidgets VBox
     "Choose a picture, a feature and when a gate opens, and see which rows and columns pass"
     import cv2, ipywidgets as w
-    from poselab.modules.motion import read_upload
+    from poselab.records import read_upload
     pictures = _pictures() if pictures is None else dict(pictures)
     controls = dict(picture=w.Dropdown(options=[*pictures], description='picture'),
         feature=w.Dropdown(options=[*FEATURES], description='feature'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SAMPLERS', 'PHOTOS', 'human_mask', 'keypoint_map', 'keypoint_mask', 'TokenReduction', 'grid_points', 'sample',
            'sample_rows', 'DeformableCrossAttention', 'DeformableConv', 'CrossAttention', 'Direction', 'ADCBlock',
-           'frame_pair', 'pair_tokens', 'Seeker', 'loudest', 'seeker', 'sampling_numbers', 'paint_query', 'read_upload',
+           'frame_pair', 'pair_tokens', 'Seeker', 'loudest', 'seeker', 'sampling_numbers', 'paint_query',
            'sampling_explorer']
 
 # %% ../../nbs/16_motion.ipynb #c002
@@ -345,34 +345,10 @@ def paint_query(frame, change, query, at, weights, share=None): # as in `samplin
     return img
 
 # %% ../../nbs/16_motion.ipynb #c055
-def read_upload(
-    data:bytes, # a picture file
-    most:int=8, # refuse larger files, MB; a page takes 10 in one message
-    pixels:int=50, # refuse larger pictures, million px, before they are decoded
-    side:int=None, # shrink longer sides to this, px; None: as it is
-): # (H, W, 3) uint8 RGB
-    "A picture that somebody brought, or a message which says why not"
-    import cv2, io, numpy as np, warnings
-    from PIL import Image
-    if len(data) > most*2**20: raise ValueError(f'The file has {len(data)/2**20:.0f} MB; take a picture of at most {most} MB.')
-    none = ValueError('This is no picture that OpenCV can read; take a JPEG or PNG file.')
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore') # Pillow's own, of large pictures
-        try:
-            with Image.open(io.BytesIO(data)) as im: w,h = im.size # the header only
-        except Image.DecompressionBombError: raise ValueError(f'The picture has more than 170 million px; take one of at most {pixels} million.') from None
-        except Exception: raise none from None
-    if w*h > pixels*1e6: raise ValueError(f'The picture has {w}×{h} px; take one of at most {pixels} million.')
-    try: img = cv2.imdecode(np.frombuffer(bytes(data), np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error: img = None
-    if img is None: raise none
-    zoom = min(1., (side or max(w, h))/max(w, h))
-    return img if zoom == 1 else cv2.resize(img, [max(round(zoom*n), 1) for n in img.shape[1::-1]], interpolation=cv2.INTER_AREA)
-
-# %% ../../nbs/16_motion.ipynb #c057
 def sampling_explorer(): # ipywidgets VBox
     "Move a query over a picture, also your own, and see where a deformable cross attention looks"
     import cv2, ipywidgets as w
+    from poselab.records import read_upload
     weights = {'fitted here, 120 steps': 120, 'as made, never trained': 0}
     controls = dict(picture=w.Dropdown(options=[*(f'dancer {i}' for i in range(4)), *PHOTOS], description='picture'), steps=w.Dropdown(options=weights, description='weights'),
         column=w.IntSlider(12, min=0, max=23, description='column'), row=w.IntSlider(16, min=0, max=31, description='row'),
